@@ -1,0 +1,1 @@
+"""Region Attention Networks for pose- and occlusion-robust facial expression recognition."""

@@ -1,0 +1,49 @@
+"""Any picture to one form: RGB bytes, upright, with one clear error where that cannot be."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from ranfer.errors import ImageError
+
+
+def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The first frame of a picture as RGB, turned upright by its EXIF tag; ``name`` is what errors call it.
+
+    Transparent pixels are laid on white. 16-bit and float greys are scaled to their own range of 0 to 255.
+
+    Raises:
+        ImageError: missing, empty, truncated, of no known format, or so large that Pillow takes it for an attack
+            (over 178 megapixels).
+    """
+    if isinstance(source, bytes) and not source:
+        raise ImageError(f"{name}: the picture is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, but below the limit
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+                return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too many pixels ({error})") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError) as error:
+        raise ImageError(f"{name}: not a readable picture ({error})") from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        # Pillow clips such greys at 255. Integers span 16 bits; floats span 0 to 1 or else 0 to 255.
+        grey = np.asarray(picture, dtype=np.float64)
+        top = 65535.0 if picture.mode != "F" else (1.0 if grey.max(initial=0) <= 1 else 255.0)
+        picture = Image.fromarray(np.clip(grey / top * 255 + 0.5, 0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")

@@ -1,0 +1,129 @@
+"""The words of the project: small values that every other file speaks in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from ranfer.errors import DataError
+
+
+class Expression(StrEnum):
+    """The eight expressions, in the order of every array of ours (that of FERPlus).
+
+    Label orders differ between datasets, so an integer never leaves its adapter.
+    """
+
+    NEUTRAL = "neutral"
+    HAPPINESS = "happiness"
+    SURPRISE = "surprise"
+    SADNESS = "sadness"
+    ANGER = "anger"
+    DISGUST = "disgust"
+    FEAR = "fear"
+    CONTEMPT = "contempt"
+
+    @property
+    def column(self) -> int:
+        """Position in the order of this enumeration, 0 to 7."""
+        return list(Expression).index(self)
+
+
+# Names that datasets and other people's models use for the same expression.
+SYNONYMS: dict[str, Expression] = {
+    **{member.value: member for member in Expression},
+    "calm": Expression.NEUTRAL,
+    "happy": Expression.HAPPINESS,
+    "joy": Expression.HAPPINESS,
+    "surprised": Expression.SURPRISE,
+    "sad": Expression.SADNESS,
+    "angry": Expression.ANGER,
+    "disgusted": Expression.DISGUST,
+    "fearful": Expression.FEAR,
+    "scared": Expression.FEAR,
+    "contemptuous": Expression.CONTEMPT,
+}
+
+
+def parse_expression(name: str, where: str) -> Expression:
+    """The expression that ``name`` stands for, whatever its case; ``where`` opens the error message.
+
+    Raises:
+        DataError: no expression goes by that name; the message lists the names that do.
+    """
+    found = SYNONYMS.get(name.strip().lower())
+    if found is None:
+        raise DataError(f"{where}: no expression is called {name!r}; known names: {', '.join(sorted(SYNONYMS))}")
+    return found
+
+
+class Occlusion(StrEnum):
+    """Which part of a face is covered; a face has a set of these, and the empty set is an uncovered face."""
+
+    UPPER = "upper"
+    LOWER = "lower"
+    SIDE = "side"
+    EYEWEAR = "eyewear"
+    UNSPECIFIED = "unspecified"
+
+
+class Box(NamedTuple):
+    """A rectangle in fractions of its image, x to the right and y down."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class Location(NamedTuple):
+    """Where a picture lies: a file, or a member of one (a name in a zip, a row of a table)."""
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        """``faces.zip:Train/1.png``, the form in which messages name a picture."""
+        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled face of a dataset.
+
+    ``votes`` counts, for the eight expressions in the order of :class:`Expression` and then for "unknown" and "no
+    face", how many people chose each; a dataset with one label a face has a single vote.
+    """
+
+    id: str
+    split: str
+    location: Location
+    votes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a batch of b faces; region fields are None where the model does not tell.
+
+    probabilities: (b, 8) in the order of :class:`Expression`, rows summing to 1.
+    boxes: (b, r, 4) regions as fractions of the face.
+    mu, nu: (b, r) self- and relation-attention weights.
+    weight: (b, r) mu nu normalised to sum 1 over the regions of a face; 0 for an absent region.
+    """
+
+    probabilities: Float[np.ndarray, "b 8"]
+    boxes: Float[np.ndarray, "b r 4"] | None = None
+    mu: Float[np.ndarray, "b r"] | None = None
+    nu: Float[np.ndarray, "b r"] | None = None
+    weight: Float[np.ndarray, "b r"] | None = None
+
+
+def face_id(name: str) -> str:
+    """The id of a face from any spelling of its file: ``FER2013Test/fer0032226.jpg`` is ``fer0032226``."""
+    return re.sub(r"\.(png|jpe?g|bmp|tiff?|webp)$", "", name.strip().replace("\\", "/").rsplit("/", 1)[-1], flags=re.I)
