@@ -1,0 +1,15 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real FERPlus faces and published lists, named by the environment variable RANFER_DATA."""
+    folder = os.environ.get("RANFER_DATA")
+    if folder is None:
+        pytest.skip("RANFER_DATA names no folder with the real data")
+    return Path(folder)
