@@ -1,0 +1,228 @@
+"""Networks that turn a region into a feature: ResNet, VGG16, a compact ResNet, and anybody's by import path.
+
+A backbone is a row of ``steps``, so that a model may cut its regions between two of them. Parameter names are those of
+torchvision (He et al. 2016, Simonyan & Zisserman 2015), so that common weight files fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ranfer.config import BackboneConfig
+from ranfer.errors import ConfigError
+
+Step = Callable[[Tensor], Tensor]
+
+
+class Backbone(Protocol):
+    """Steps from images (n, c, s, s) to features (n, d): stem, stage 1, 2, 3, and the rest with the pooling."""
+
+    feature_size: int
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Callables to be applied in turn."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and the shortcut round them."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(inputs, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) to (n, width, h / stride, w / stride)."""
+        y = self.bn1(self.conv1(x)).relu()
+        return (self.bn2(self.conv2(y)) + self.downsample(x)).relu()
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and the shortcut round them, four times as wide outside as inside."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = _shortcut(inputs, 4 * width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) to (n, 4 width, h / stride, w / stride)."""
+        y = self.bn1(self.conv1(x)).relu()
+        y = self.bn2(self.conv2(y)).relu()
+        return (self.bn3(self.conv3(y)) + self.downsample(x)).relu()
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
+    if stride == 1 and inputs == outputs:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+class ResNet(nn.Module):
+    """Four stages of residual blocks and a mean over positions.
+
+    The ``large`` stem halves the image twice before the first stage; the ``small`` one keeps its size, and then
+    ``first_stride`` says whether the first stage halves it.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        depths: Sequence[int],
+        channels: int,
+        stem: str,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        first_stride: int = 1,
+    ) -> None:
+        super().__init__()
+        large = stem == "large"
+        self.conv1 = nn.Conv2d(channels, widths[0], 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
+        inputs = widths[0]
+        for number, (depth, width) in enumerate(zip(depths, widths, strict=True), start=1):
+            blocks = []
+            for i in range(depth):
+                stride = (first_stride if number == 1 else 2) if i == 0 else 1
+                blocks.append(block(inputs, width, stride))
+                inputs = width * block.expansion
+            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+        self.feature_size = inputs
+        _initialise(self)
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Stem, stages 1 to 3, and stage 4 with the pooling."""
+        return self._stem, self.layer1, self.layer2, self.layer3, self._last
+
+    def _stem(self, x: Tensor) -> Tensor:
+        out: Tensor = self.maxpool(self.bn1(self.conv1(x)).relu())
+        return out
+
+    def _last(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer4(x).mean((-2, -1))
+        return out
+
+
+class VGG16(nn.Module):
+    """Thirteen 3x3 convolutions in five groups and a mean over positions: a feature of 512.
+
+    Unlike the original there are no fully connected layers; the two of VGG-Face hold 119 of its 134 million weights.
+    The ``small`` stem leaves out the first two of the five halvings.
+    """
+
+    feature_size = 512
+
+    def __init__(self, channels: int, stem: str) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        ends = []
+        for group, (depth, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))):
+            for _ in range(depth):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            # Identity keeps the numbers of later layers, and so their names in weight files.
+            layers.append(nn.Identity() if stem == "small" and group < 2 else nn.MaxPool2d(2))
+            ends.append(len(layers))
+        self.features = nn.Sequential(*layers)
+        self._groups = list(zip([0, *ends[:-1]], ends, strict=True))
+        _initialise(self)
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The groups of convolutions; the first is the stem, the last has the pooling."""
+        *first, last = (self.features[start:stop] for start, stop in self._groups)
+        return *first, nn.Sequential(last, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class Foreign(nn.Module):
+    """A module of somebody else, from images (n, c, s, s) to (n, d) or (n, d, 1, 1), as a backbone of one step."""
+
+    def __init__(self, module: nn.Module, channels: int, size: int) -> None:
+        super().__init__()
+        self.module = module
+        training = module.training
+        with torch.no_grad():
+            feature = self.module.eval()(torch.zeros(1, channels, size, size)).flatten(1)
+        module.train(training)
+        self.feature_size = int(feature.shape[1])
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The module, flattened."""
+        return (self._feature,)
+
+    def _feature(self, x: Float[Tensor, "n c s s"]) -> Float[Tensor, "n d"]:
+        out: Tensor = self.module(x).flatten(1)
+        return out
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in network.modules():  # a block begins as its shortcut (Goyal et al. 2017)
+        if isinstance(module, BasicBlock | Bottleneck):
+            nn.init.zeros_((module.bn2 if isinstance(module, BasicBlock) else module.bn3).weight)
+
+
+def build_backbone(config: BackboneConfig, channels: int, size: int) -> Backbone:
+    """The backbone that the settings name, for images of ``channels`` and ``size`` pixels.
+
+    Raises:
+        ConfigError: no such name, or an import path that cannot be imported or called.
+    """
+    resnets: dict[str, tuple[type[BasicBlock | Bottleneck], Sequence[int]]] = {
+        "resnet18": (BasicBlock, (2, 2, 2, 2)),
+        "resnet34": (BasicBlock, (3, 4, 6, 3)),
+        "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    }
+    try:
+        if config.name in resnets:
+            return ResNet(*resnets[config.name], channels, config.stem, **config.arguments)
+        if config.name == "vgg16":
+            return VGG16(channels, config.stem, **config.arguments)
+        if (
+            config.name == "compact"
+        ):  # a ResNet-18 of half the width that works at half the resolution: 1/16 of the work
+            arguments = {"widths": (32, 64, 128, 256), "first_stride": 2, **config.arguments}
+            return ResNet(BasicBlock, (2, 2, 2, 2), channels, config.stem, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"backbone {config.name}: wrong arguments {config.arguments} ({error})") from error
+    return Foreign(_call(config.name, config.arguments), channels, size)
+
+
+def _call(path: str, arguments: dict[str, Any]) -> nn.Module:
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ConfigError(
+            f"backbone {path!r}: expected resnet18, resnet34, resnet50, vgg16, compact or an import path package.function"
+        )
+    try:
+        made = getattr(import_module(module), name)(**arguments)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"backbone {path}: cannot be imported and called with {arguments} ({error})") from error
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"backbone {path}: expected it to give a torch.nn.Module, got {type(made).__name__}")
+    return made

@@ -1,0 +1,232 @@
+"""Weights in files: ours (one safetensors file that says all about itself), the published ones, and anybody's backbone.
+
+No pickle is executed: PyTorch files are read as tensors alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from rich.console import Console
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig, parse
+from ranfer.errors import CheckpointError
+from ranfer.model import RAN
+from ranfer.regions import CENTRE_80, FIXED5, regions_of
+from ranfer.vocab import Expression, Prediction
+
+FORMAT = "ranfer-1"
+
+
+@dataclass
+class Trained:
+    """A model with its weights, ready to predict, and what its file says of it."""
+
+    model: RAN
+    description: dict[str, Any] = field(default_factory=dict)
+
+    @torch.inference_mode()
+    def __call__(self, faces: UInt8[np.ndarray, "b h w c"], ids: Sequence[str]) -> Prediction:
+        """Probabilities and region weights of faces; ids seed the regions of a ``random`` model."""
+        self.model.eval()
+        boxes, mask = regions_of(self.model.config.regions, ids)
+        device = self.model.fc.weight.device
+        out = self.model(
+            self.model.prepare(torch.from_numpy(np.ascontiguousarray(faces)).to(device)),
+            torch.from_numpy(boxes).to(device),
+            None if mask is None else torch.from_numpy(mask).to(device),
+        )
+        mu, nu, weight = (tensor.float().cpu().numpy() for tensor in (out.mu, out.nu, out.weight))
+        probabilities = out.logits.double().softmax(dim=1).cpu().numpy()
+        return Prediction(probabilities, np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Tensors and a JSON description as one safetensors file, which appears complete or not at all.
+
+    Raises:
+        CheckpointError: it cannot be written (disk full, no permission); what stood there before still stands.
+    """
+    metadata = {key: json.dumps(value) for key, value in about.items()}
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror}); what stood there before is kept"
+        ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the description of a file of ours, or of any safetensors file.
+
+    Raises:
+        CheckpointError: missing, truncated, or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no mapping)
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: truncated, or no safetensors file ({error})") from error
+    about = {}
+    for key, value in metadata.items():
+        try:
+            about[key] = json.loads(value)
+        except json.JSONDecodeError:  # another program's text
+            about[key] = value
+    return tensors, about
+
+
+def save_model(path: Path, model: RAN, about: Mapping[str, Any]) -> None:
+    """A model and its description: settings, label order and format are added to what ``about`` says."""
+    settings = model.config.model_dump(mode="json")
+    own = {"format": FORMAT, "model": settings, "labels": [expression.value for expression in Expression]}
+    write_tensors(path, model.state_dict(), {**about, **own})
+
+
+def load(path: Path) -> Trained:
+    """A model from a file of ours, or from one of the published network.
+
+    Raises:
+        CheckpointError: missing, truncated, of another program, or its weights do not fit its own settings.
+    """
+    if path.suffix == ".safetensors":
+        tensors, about = read_tensors(path)
+        if about.get("format") == FORMAT:
+            if about["labels"] != [expression.value for expression in Expression]:
+                raise CheckpointError(f"{path}: its labels are {about['labels']}, expected {[*map(str, Expression)]}")
+            # A copy of initial weights may be gone by now, and the file's own weights replace them anyway.
+            about["model"]["backbone"]["initial"] = None
+            model = RAN(parse(ModelConfig, about["model"], str(path)))
+            _fill(model, tensors, path)
+            return Trained(model, {"file": path.name, **about})
+    return load_published(path)
+
+
+def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) -> Trained:
+    """The published network (ResNet-18, RGB at 224 pixels, softmax attention, five crops) as our RAN.
+
+    Args:
+        path: safetensors or a PyTorch state dict with ``conv1`` ..., ``alpha.0``, ``beta.0`` and ``fc``.
+        order: the expressions of the rows of ``fc``; FERPlus's order is ours.
+
+    Raises:
+        CheckpointError: the keys are not those of that network.
+    """
+    tensors = read_state(path)
+    renamed = {}
+    for key, tensor in tensors.items():
+        match key.split("."):
+            case ["alpha", "0", kind]:
+                renamed[f"attention.self_attention.{kind}"] = tensor
+            case ["beta", "0", kind]:
+                renamed[f"attention.relation_attention.{kind}"] = tensor
+            case ["fc", kind]:
+                renamed[f"fc.{kind}"] = tensor[[order.index(expression) for expression in Expression]]
+            case _:
+                renamed[f"backbone.{key}"] = tensor
+    if not {"attention.self_attention.weight", "attention.relation_attention.weight", "fc.weight"} <= renamed.keys():
+        raise CheckpointError(
+            f"{path}: neither a file of ranfer nor of the published network (expected keys alpha.0, beta.0 and fc, got "
+            f"{', '.join(list(tensors)[:4])}, ...); for a backbone's weights use backbone.initial"
+        )
+    config = ModelConfig(
+        backbone=BackboneConfig(name="resnet18", stem="large"),
+        size=224,
+        channels=3,
+        mean=0.0,
+        std=1.0,
+        regions=RegionsConfig(scheme="boxes", boxes=(*FIXED5[:4], CENTRE_80)),
+        normalization="softmax",
+    )
+    model = RAN(config)
+    _fill(model, renamed, path)
+    return Trained(model, {"file": path.name, "format": "published RAN", "model": config.model_dump(mode="json")})
+
+
+def _fill(model: RAN, tensors: Mapping[str, Tensor], path: Path) -> None:
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: its weights do not fit its network: {' '.join(str(error).split())}") from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Named tensors from safetensors or from a PyTorch file, without a leading ``module.`` and without their wrapper.
+
+    Raises:
+        CheckpointError: missing, truncated, no such file, or one that would need code to be executed.
+    """
+    if path.suffix == ".safetensors":
+        state: Any = read_tensors(path)[0]
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: no such file") from None
+        except UnpicklingError as error:
+            reason = str(error).split("\n")[0]
+            raise CheckpointError(
+                f"{path}: holds more than tensors, and nothing is executed here ({reason})"
+            ) from error
+        except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path}: truncated, or no file of PyTorch ({error})") from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: expected named tensors, got {type(state).__name__}")
+    return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def start_from(backbone: nn.Module, path: Path, console: Console) -> None:
+    """Give a backbone the weights of a file, and print which keys matched and which did not.
+
+    A key of the network that the file lacks keeps its random start; a file of ours or the published one lends its backbone.
+
+    Raises:
+        CheckpointError: nothing in the file matched.
+    """
+    own = backbone.state_dict()
+    given = {key.removeprefix("backbone."): tensor for key, tensor in read_state(path).items()}
+    matched = {key: given[key] for key in own if key in given and given[key].shape == own[key].shape}
+    shapes = [
+        f"{key} {tuple(given[key].shape)}, not {tuple(own[key].shape)}" for key in own if key in given.keys() - matched
+    ]
+    missing = sorted(own.keys() - given.keys())
+    unused = sorted(given.keys() - own.keys())
+    weights = [key for key in matched if matched[key].ndim > 1]  # a shared "bias" or counter alone is no match
+    if not weights:
+        raise CheckpointError(
+            f"{path}: nothing matched the backbone; it has {', '.join(list(own)[:3])}, ...; "
+            f"the file has {', '.join(list(given)[:3])}, ... ({len(shapes)} of another shape)"
+        )
+    backbone.load_state_dict(matched, strict=False)
+    console.print(f"initial weights from {path}: {len(matched)} of {len(own)} tensors matched")
+    for title, keys in (("another shape", shapes), ("not in the file", missing), ("in the file but unused", unused)):
+        if keys:
+            console.print(
+                f"  {title}: {len(keys)} ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})", highlight=False
+            )

@@ -1,0 +1,213 @@
+"""What can be set, as frozen typed models; read from YAML, changed by ``--set key=value``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from ranfer.errors import ConfigError
+from ranfer.vocab import Box
+
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and a key that does not exist is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RegionsConfig(Settings):
+    """Which regions a face is cut into; see :mod:`ranfer.regions`."""
+
+    scheme: Literal["none", "fixed5", "fixed7", "random", "landmark", "boxes"] = "fixed5"
+    count: PositiveInt = 5  # random
+    seed: int = Field(0, ge=0)  # random
+    scale: tuple[float, float] = (0.7, 0.95)  # random: least and largest side of a crop
+    radii: tuple[float, ...] = (0.25,)  # landmark: fractions of the face's side
+    boxes: tuple[Box, ...] = ()  # boxes: the crops themselves, without the face
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RegionsConfig:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale must rise within (0, 1], got {self.scale}")
+        if not self.radii or min(self.radii) <= 0:
+            raise ValueError(f"radii must be positive, got {self.radii}")
+        if (self.scheme == "boxes") != bool(self.boxes):
+            raise ValueError("boxes belong to the scheme 'boxes', and it needs at least one")
+        for box in self.boxes:
+            if not (box.left < box.right and box.top < box.bottom):
+                raise ValueError(f"a box is (left, top, right, bottom) with left < right and top < bottom, got {box}")
+        return self
+
+
+class BackboneConfig(Settings):
+    """The network that turns a region into a feature.
+
+    ``name`` is resnet18, resnet34, resnet50, vgg16, compact, or an import path such as ``package.module.function``, which is
+    called with ``arguments`` and gives a module from (n, c, s, s) to (n, d) or (n, d, 1, 1).
+    """
+
+    name: str = "compact"
+    stem: Literal["large", "small"] = "small"  # large halves the image twice before the first stage
+    arguments: dict[str, Any] = {}
+    initial: Path | None = None  # weights to start from: safetensors or a PyTorch state dict
+
+
+class ModelConfig(Settings):
+    """A Region Attention Network, or with ``attention: none`` its baseline."""
+
+    backbone: BackboneConfig = BackboneConfig()
+    size: PositiveInt = 48  # faces are resized to this many pixels
+    channels: Literal[1, 3] = 1
+    mean: float = 0.5  # of pixels in [0, 1]
+    std: float = Field(0.25, gt=0)
+    regions: RegionsConfig = RegionsConfig()
+    cut: Literal["image", "stem", "stage1", "stage2", "stage3"] = "image"  # where regions are cut out
+    region_size: PositiveInt | None = None  # pixels of a region there; None: as large as what it is cut from
+    attention: Literal["none", "average", "self", "relation"] = "relation"
+    normalization: Literal["ratio", "softmax"] = "ratio"  # the equations, or the published code
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if (self.attention == "none") != (self.regions.scheme == "none"):
+            raise ValueError(
+                "attention 'none' and regions.scheme 'none' go together (the baseline sees the face alone); "
+                f"got attention {self.attention!r} with scheme {self.regions.scheme!r}"
+            )
+        return self
+
+
+class LossConfig(Settings):
+    """What training minimises; see :mod:`ranfer.losses`."""
+
+    margin: float | None = Field(None, ge=0)  # of the region-biased loss; None leaves it out
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: tuple[float, ...] | None = None  # eight, in the order of Expression
+
+
+class DataConfig(Settings):
+    """Which faces are learnt and which choose the best epoch."""
+
+    source: str = ""  # FORMAT:PATH
+    train: str = "train"
+    valid: str = "valid"
+    label_rule: Literal["majority", "probability", "distribution"] = "distribution"  # of the training targets
+    balanced: bool = False  # draw training faces so that every expression comes equally often
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.train == self.valid:
+            raise ValueError(f"the split {self.train!r} cannot be both learnt and used to choose the best epoch")
+        return self
+
+
+class AugmentConfig(Settings):
+    """Random changes of training faces; see :mod:`ranfer.augment`."""
+
+    flip: float = Field(0.5, ge=0, le=1)  # probability
+    rotate: float = Field(10.0, ge=0, le=180)  # degrees, either way
+    scale: float = Field(0.1, ge=0, lt=1)  # fraction, either way
+    shift: float = Field(0.06, ge=0, lt=1)  # fraction of the side, either way
+    light: float = Field(0.2, ge=0, lt=1)  # fraction of contrast and of brightness, either way
+    erase: float = Field(0.25, ge=0, le=1)  # probability
+    erase_side: tuple[float, float] = (0.15, 0.5)  # fractions of the side
+    mixup: float = Field(0.0, ge=0)  # parameter of the Beta distribution; 0 leaves it out
+    cutmix: float = Field(0.0, ge=0)
+
+
+class OptimizerConfig(Settings):
+    """How weights move."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)  # sgd, with Nesterov's step
+    weight_decay: float = Field(5e-4, ge=0)  # of matrices and kernels; biases and normalisation are left alone
+    clip: float | None = Field(None, gt=0)  # largest norm of the gradient
+    lr_scale: dict[str, Annotated[float, Field(ge=0)]] = {}  # by the longest prefix of a weight's name; 0 freezes it
+
+
+class ScheduleConfig(Settings):
+    """The learning rate over the run."""
+
+    name: Literal["cosine", "step"] = "cosine"
+    warmup: float = Field(1.0, ge=0)  # epochs of linear rise
+    steps: tuple[float, ...] = (0.3, 0.5, 0.8)  # step: fractions of the epochs after which the rate falls
+    factor: float = Field(0.1, gt=0, le=1)  # step: to this part
+
+
+class TrainConfig(Settings):
+    """One training run."""
+
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    epochs: PositiveInt = 30
+    batch: PositiveInt = 128  # faces a step, over all devices
+    ema: float | None = Field(0.998, ge=0, lt=1)  # decay of the averaged weights; None keeps the last ones
+    seed: int = Field(0, ge=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if self.loss.margin is not None and self.model.attention not in ("self", "relation"):
+            raise ValueError(f"loss.margin needs self- or relation-attention, got {self.model.attention!r}")
+        return self
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a dictionary.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected settings as 'key: value' lines, got {type(values).__name__}")
+    return values
+
+
+def override(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """``values`` with each change ``outer.inner=value`` made, the value read as YAML."""
+    result = dict(values)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {change}: expected key=value, as in --set optimizer.lr=0.1")
+        *outer, last = key.split(".")
+        level = result
+        for name in outer:
+            inner = level.get(name)
+            level[name] = dict(inner) if isinstance(inner, dict) else {}
+            level = level[name]
+        try:
+            level[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {change}: the value is not YAML") from error
+    return result
+
+
+def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
+    """Settings of a kind from plain values; every wrong or unknown key is named in one ConfigError."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {e['input']!r})" for e in error.errors()
+        ]
+        raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None

@@ -1,0 +1,44 @@
+"""The pixels of regions: one batched, antialiased resampling on the device, for images and feature maps alike."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def crop(maps: Float[Tensor, "b c h w"], boxes: Float[Tensor, "k r 4"], size: int) -> Float[Tensor, "b r c size size"]:
+    """Every region of every map, resized to ``size``; k is b, or 1 where all share their boxes.
+
+    Resampling is bilinear, with the filter widened where it shrinks (antialiasing) and pixels as areas, so that a
+    fraction of the image and of its feature map mean the same place: the convention of Pillow's ``resize(box=...)``,
+    whose values this reproduces. Outside the map the border repeats. Rows and columns are resampled by one matrix
+    product each, which processors like and ONNX can say; the result lies channels-last in memory.
+    """
+    b, c, h, w = maps.shape
+    k, r = boxes.shape[:2]
+    rows = _filter(boxes[..., 1], boxes[..., 3], h, size).to(maps.dtype)
+    columns = _filter(boxes[..., 0], boxes[..., 2], w, size).to(maps.dtype)
+    lines = maps.permute(0, 2, 3, 1).reshape(b, h, w * c)
+    lines = (rows.reshape(k, r * size, h) @ lines).reshape(b, r, size, w, c)
+    return (columns[:, :, None] @ lines).permute(0, 1, 4, 2, 3)
+
+
+def _filter(
+    start: Float[Tensor, "k r"], stop: Float[Tensor, "k r"], length: int, size: int
+) -> Float[Tensor, "k r size length"]:
+    """The weights with which each of ``size`` outputs takes from ``length`` pixels: triangles, normalised."""
+    step = (stop - start)[..., None] * (length / size)  # source pixels an output pixel
+    output = torch.arange(size, device=start.device, dtype=start.dtype) + 0.5
+    centre = (start[..., None] * length + output * step).clamp(0.5, length - 0.5)
+    pixel = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
+    distance = (pixel - centre[..., None]).abs() / step.clamp(min=1.0)[..., None]
+    weight = (1 - distance).clamp(min=0)
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def resize(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c size size"]:
+    """Whole images at another size; untouched where they have it already."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return crop(images, images.new_tensor([[[0.0, 0.0, 1.0, 1.0]]]), size)[:, 0]

@@ -1,0 +1,136 @@
+"""The Region Attention Network: regions of a face, one backbone, attention, one representation.
+
+Source: Wang et al., Region Attention Networks for Pose and Occlusion Robust Facial Expression Recognition, IEEE TIP 29
+(2020) 4057-4069, section III. Two normalisations: ``ratio`` is what the equations say; ``softmax`` is what the published
+code does, passing mu and nu once more through a softmax over regions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from ranfer.backbones import build_backbone
+from ranfer.config import ModelConfig
+from ranfer.crop import crop, resize
+from ranfer.errors import ConfigError
+from ranfer.regions import fixed_regions
+from ranfer.vocab import Expression
+
+CUTS = ("image", "stem", "stage1", "stage2", "stage3")
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
+
+
+class Output(NamedTuple):
+    """What a model gives for b faces with r regions and features of size d.
+
+    logits (b, 8); representation P (b, 2 d with relation attention, else d); mu and nu in (0, 1), all-one where a
+    kind of attention is switched off; weight: mu nu normalised to sum 1. An absent region has mu = nu = weight = 0.
+    """
+
+    logits: Float[Tensor, "b 8"]
+    representation: Float[Tensor, "b p"]
+    mu: Float[Tensor, "b r"]
+    nu: Float[Tensor, "b r"]
+    weight: Float[Tensor, "b r"]
+
+
+class Attention(nn.Module):
+    """Self- and relation-attention over the features of a face's regions (RAN, equations 1 to 5).
+
+    mu_i = sigmoid(q0 . F_i + b0);  F_m = sum_i mu_i F_i / sum_i mu_i
+    nu_i = sigmoid(q1 . [F_i ; F_m] + b1);  P = sum_i mu_i nu_i [F_i ; F_m] / sum_j mu_j nu_j
+    """
+
+    def __init__(self, size: int, kind: str, normalization: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.softmax = normalization == "softmax"
+        self.self_attention = nn.Linear(size, 1) if kind in ("self", "relation") else None
+        self.relation_attention = nn.Linear(2 * size, 1) if kind == "relation" else None
+        self.output_size = 2 * size if kind == "relation" else size
+
+    def forward(
+        self, features: Float[Tensor, "b r d"], mask: Bool[Tensor, "b r"] | None = None
+    ) -> tuple[Float[Tensor, "b p"], Float[Tensor, "b r"], Float[Tensor, "b r"], Float[Tensor, "b r"]]:
+        """Representation P, mu, nu, and the weights of the regions; a region that the mask leaves out counts nothing."""
+        if mask is not None:  # 0 times an infinite feature would still be felt
+            features = features.masked_fill(~mask[..., None], 0.0)
+        mu = nu = features.new_ones(features.shape[:2]) if mask is None else mask.to(features.dtype)
+        if self.self_attention is not None:
+            mu = self._weigh(self.self_attention, features, mask)
+        mean = _mean(features, mu)
+        if self.relation_attention is None:
+            return mean, mu, nu, mu / mu.sum(dim=1, keepdim=True)
+        pairs = torch.cat([features, mean[:, None].expand_as(features)], dim=2)
+        nu = self._weigh(self.relation_attention, pairs, mask)
+        weight = mu * nu
+        return _mean(pairs, weight), mu, nu, weight / weight.sum(dim=1, keepdim=True)
+
+    def _weigh(self, layer: nn.Linear, features: Tensor, mask: Tensor | None) -> Tensor:
+        weights: Tensor = layer(features)[..., 0].sigmoid()
+        if self.softmax:
+            return (weights if mask is None else weights.masked_fill(~mask, -torch.inf)).softmax(dim=1)
+        return weights if mask is None else weights * mask
+
+
+def _mean(features: Float[Tensor, "b r d"], weights: Float[Tensor, "b r"]) -> Float[Tensor, "b d"]:
+    return (weights[..., None] * features).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+
+
+class RAN(nn.Module):
+    """From faces to logits of the eight expressions; with ``attention: none`` the plain network it is compared with."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = build_backbone(config.backbone, config.channels, config.size)
+        self.cut = CUTS.index(config.cut)
+        if self.cut >= len(self.backbone.steps):
+            raise ConfigError(
+                f"backbone {config.backbone.name} has no steps to cut between: only cut: image is possible"
+            )
+        self.attention = Attention(self.backbone.feature_size, config.attention, config.normalization)
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc = nn.Linear(self.attention.output_size, len(Expression))
+        shared = fixed_regions(config.regions)
+        self.register_buffer("boxes", None if shared is None else torch.from_numpy(shared)[None], persistent=False)
+
+    def prepare(self, faces: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b k s s"]:
+        """RGB or grey bytes of any size as this model's input: its channels and size, in [0, 1]."""
+        images = faces.permute(0, 3, 1, 2).float() / 255
+        if images.shape[1] == 3 and self.config.channels == 1:
+            images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        elif images.shape[1] == 1 and self.config.channels == 3:
+            images = images.expand(-1, 3, -1, -1)
+        return resize(images, self.config.size)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b c s s"],
+        boxes: Float[Tensor, "k r 4"] | None = None,
+        mask: Bool[Tensor, "b r"] | None = None,
+    ) -> Output:
+        """Images as :meth:`prepare` gives them; boxes as fractions of the face, the face itself first.
+
+        Boxes are needed by models whose regions differ from face to face (``random``, ``landmark``) and replace the
+        fixed ones of the others. ``mask`` is False where a region is absent; region 0 must be there.
+        """
+        boxes = self.boxes if boxes is None else boxes
+        if boxes is None:
+            raise ConfigError(f"a model with {self.config.regions.scheme} regions needs the boxes of each face")
+        steps = self.backbone.steps
+        maps = (images - self.config.mean) / self.config.std
+        for step in steps[: self.cut]:
+            maps = step(maps)
+        b, r = maps.shape[0], boxes.shape[1]
+        if self.config.regions.scheme != "none":
+            # One call sees the regions of all faces, so that its batch is (b r).
+            maps = crop(maps, boxes, self.config.region_size or maps.shape[-1]).flatten(0, 1)
+        for step in steps[self.cut :]:
+            maps = step(maps)
+        representation, mu, nu, weight = self.attention(maps.unflatten(0, (b, r)), mask)
+        return Output(self.fc(self.dropout(representation)), representation, mu, nu, weight)

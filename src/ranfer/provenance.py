@@ -1,0 +1,28 @@
+"""Which code made a file: version and, in a checkout, the git revision."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+
+@cache
+def revision() -> str:
+    """``0.1.0`` of an installed package, ``0.1.0+g1a2b3c4`` in a git checkout, with ``.dirty`` where files differ."""
+    number = version("ranfer")
+    here = Path(__file__).resolve().parent
+    if not (here.parents[1] / ".git").exists():  # installed: a checkout round site-packages is somebody else's
+        return number
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty=.dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):  # no git on this machine
+        return number
+    return f"{number}+g{described.stdout.strip()}"

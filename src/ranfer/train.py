@@ -1,0 +1,407 @@
+"""One training run, from settings to a checkpoint: read it from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.tensorboard import SummaryWriter
+
+from ranfer.augment import augment, mix
+from ranfer.checkpoint import Trained, read_tensors, save_model, start_from, write_tensors
+from ranfer.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from ranfer.data import data_hash, open_dataset, stack_faces
+from ranfer.data.labels import label
+from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.losses import cross_entropy, region_biased
+from ranfer.metrics import log_losses
+from ranfer.model import RAN
+from ranfer.provenance import revision
+from ranfer.regions import regions_of
+from ranfer.vocab import Sample
+
+BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
+STATE_FORMAT = "ranfer-run-1"
+
+
+class LossIsNaN(RanferError):
+    """Training has left the numbers; the message says where, and what to try."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A split in memory: faces as bytes, target distributions, top classes and ids."""
+
+    samples: Sequence[Sample]
+    pixels: UInt8[Tensor, "n c h w"]
+    targets: Float[Tensor, "n 8"]
+    expressions: Int[np.ndarray, " n"]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the faces, in order."""
+        return [sample.id for sample in self.samples]
+
+
+def load_faces(config: TrainConfig, split: str, rule: str) -> tuple[Faces, str]:
+    """The faces of a split that the label rule keeps, at the model's size and channels, and their hash."""
+    dataset = open_dataset(config.data.source)
+    samples = dataset.split(split)
+    labels = label(samples, rule)
+    kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
+    pixels = stack_faces(dataset, kept, config.model.channels, config.model.size)
+    faces = Faces(
+        kept,
+        torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(labels.targets[labels.kept]),
+        labels.expressions[labels.kept],
+    )
+    return faces, data_hash(kept, pixels)
+
+
+def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
+    """Train, and leave in ``out`` the best and the last checkpoint, ``metrics.jsonl`` and TensorBoard's events.
+
+    The epoch is chosen by accuracy on the validation split (majority). Each epoch draws its random numbers from a seed
+    of its own, so that a run that was interrupted and resumed ends in the weights of one that was not.
+
+    Returns:
+        The path of the best checkpoint.
+
+    Raises:
+        ConfigError: ``out`` holds a run already and ``resume`` is False, or settings that do not go together.
+        CheckpointError: the state to resume is truncated or of other settings, or a checkpoint cannot be written.
+        LossIsNaN: the loss is no longer a number.
+    """
+    if (out / LAST).exists() and not resume:
+        raise ConfigError(f"{out}: holds a run already; add --resume to go on with it, or name another folder")
+    fabric = lightning_fabric.Fabric(accelerator="auto", devices="auto", precision=config.precision)
+    fabric.launch()  # with torchrun there is one process a device; without, one device
+    lead = fabric.is_global_zero
+    console = console if lead else Console(quiet=True)
+
+    learn, learn_hash = load_faces(config, config.data.train, config.data.label_rule)
+    learn = replace(learn, pixels=learn.pixels.to(fabric.device), targets=learn.targets.to(fabric.device))
+    valid, valid_hash = load_faces(config, config.data.valid, "majority")
+    console.print(f"{len(learn.samples):,} faces to learn from, {len(valid.samples):,} to validate on", highlight=False)
+
+    torch.manual_seed(config.seed)
+    model = RAN(config.model)
+    if config.model.backbone.initial is not None:
+        start_from(model.backbone, config.model.backbone.initial, console)
+    model = model.to(fabric.device, memory_format=torch.channels_last)
+    average = (
+        AveragedModel(model, multi_avg_fn=_decaying(config.ema), use_buffers=True) if config.ema is not None else None
+    )
+    optimizer = build_optimizer(model, config.optimizer)
+    about = {
+        "config": config.model_dump(mode="json"),
+        "data_hash": {"train": learn_hash, "valid": valid_hash},
+        "revision": revision(),
+    }
+    epoch, history = 0, []
+    if (out / LAST).exists():
+        epoch, history = _resume(out / LAST, about, model, average, optimizer)
+        console.print(f"resuming after epoch {epoch} of {config.epochs}", highlight=False)
+    if lead:
+        _rewrite_metrics(out / METRICS, history)
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=epoch) if lead else None
+    learner, optimizer = fabric.setup(torch.compile(model) if config.compile else model, optimizer)
+
+    steps = math.ceil(len(learn.samples) / config.batch)
+    with _progress(console) as progress:
+        bar = progress.add_task("", total=config.epochs * steps, completed=epoch * steps)
+        for epoch in range(epoch + 1, config.epochs + 1):
+            torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
+            started = time.perf_counter()
+            model.train()
+            _freeze_statistics(model, config.optimizer)
+            total = Totals()
+            for step, chosen in enumerate(batches(learn, config, epoch, fabric.global_rank, fabric.world_size)):
+                rate = config.optimizer.lr * learning_rate(config.schedule, config.epochs, epoch - 1 + step / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["scale"]
+                loss, right = training_step(learner, learn, chosen, config, epoch, fabric.device)
+                total.add(loss.item(), right.item(), len(chosen))
+                if not math.isfinite(total.last):
+                    raise LossIsNaN(_nan_message(learn, chosen, epoch, step, rate))
+                fabric.backward(loss)
+                if config.optimizer.clip is not None:
+                    fabric.clip_gradients(learner, optimizer, max_norm=config.optimizer.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                if average is not None:
+                    average.update_parameters(model)
+                progress.update(bar, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
+            seconds = time.perf_counter() - started
+
+            chosen_model: RAN = model if average is None else average.module
+            figures = validate(chosen_model, valid)
+            history.append({"epoch": epoch, "lr": rate, **total.figures(), **figures, "seconds": round(seconds, 2)})
+            if writer is not None:
+                for name, value in history[-1].items():
+                    writer.add_scalar(name, value, epoch)
+                writer.flush()
+                said = about | {"epoch": epoch, "figures": figures, "train_label_rule": config.data.label_rule}
+                if figures["valid_accuracy"] > max((past["valid_accuracy"] for past in history[:-1]), default=-1.0):
+                    save_model(out / BEST, chosen_model, said)
+                write_state(out / LAST, said | {"history": history}, model, average, optimizer)
+                _append(out / METRICS, history[-1])
+            fabric.barrier()
+            progress.console.print(
+                f"epoch {epoch:3d}  loss {history[-1]['loss']:.4f}  accuracy {history[-1]['accuracy']:.4f}  "
+                f"validation {figures['valid_accuracy']:.4f}  {seconds:.0f} s",
+                highlight=False,
+            )
+    if writer is not None:
+        writer.close()
+    best = max(history, key=lambda past: past["valid_accuracy"])
+    console.print(
+        f"best: epoch {best['epoch']}, {best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces (majority); "
+        f"{out / BEST}",
+        highlight=False,
+    )
+    return out / BEST
+
+
+def training_step(
+    learner: nn.Module,
+    faces: Faces,
+    chosen: Int[np.ndarray, " b"],
+    config: TrainConfig,
+    epoch: int,
+    device: torch.device,
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
+    images, targets = faces.pixels[chosen].float() / 255, faces.targets[chosen]
+    images, targets = mix(augment(images, config.augment), targets, config.augment)
+    regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
+    boxes, mask = regions_of(regions, [faces.samples[i].id for i in chosen] if regions.scheme == "random" else [])
+    out = learner(
+        images.contiguous(memory_format=torch.channels_last),
+        torch.from_numpy(boxes).to(device),
+        None if mask is None else torch.from_numpy(mask).to(device),
+    )
+    weights = None if config.loss.class_weights is None else targets.new_tensor(config.loss.class_weights)
+    loss = cross_entropy(out.logits, targets, weights, config.loss.label_smoothing)
+    if config.loss.margin is not None:
+        loss = loss + region_biased(
+            out.mu, config.loss.margin, None if mask is None else torch.from_numpy(mask).to(device)
+        )
+    return loss, (out.logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
+
+
+def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int) -> Iterator[Int[np.ndarray, " b"]]:
+    """The indices of an epoch's batches for one of ``world`` processes: each face once, or balanced over expressions."""
+    generator = np.random.default_rng([config.seed, epoch])
+    n = len(faces.samples)
+    if config.data.balanced:
+        counts = np.bincount(faces.expressions, minlength=faces.targets.shape[1])
+        chance = 1 / counts[faces.expressions]
+        order = generator.choice(n, n, p=chance / chance.sum())
+    else:
+        order = generator.permutation(n)
+    for start in range(0, n, config.batch):
+        batch = order[start : start + config.batch]
+        # Every process takes as many, and none goes without: the last batch is filled up from its own beginning.
+        share = math.ceil(len(batch) / world)
+        yield np.resize(batch, share * world)[rank::world]
+
+
+def learning_rate(schedule: ScheduleConfig, epochs: int, epoch: float) -> float:
+    """The factor on the learning rate after ``epoch`` epochs (a fraction counts steps): warm-up, then the schedule."""
+    if epoch < schedule.warmup:
+        return (epoch + 1e-3) / (schedule.warmup + 1e-3)
+    if schedule.name == "step":
+        return schedule.factor ** sum(epoch >= step * epochs for step in schedule.steps)
+    return 0.5 * (1 + math.cos(math.pi * (epoch - schedule.warmup) / max(epochs - schedule.warmup, 1e-9)))
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW over groups of equal weight decay and rate; a rate of 0 freezes a weight.
+
+    Raises:
+        ConfigError: a prefix in ``lr_scale`` is that of no weight, or all weights are frozen.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in config.lr_scale:
+        if not any(name.startswith(prefix) for name in names):
+            raise ConfigError(
+                f"optimizer.lr_scale: no weight begins with {prefix!r}; weights: {', '.join(names[:3])}, ..."
+            )
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        scale = _scale(name, config)
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        parameter.requires_grad_(scale > 0)
+        if scale > 0:
+            groups.setdefault((scale, decay), []).append(parameter)
+    if not groups:
+        raise ConfigError("optimizer.lr_scale: every weight is frozen, so that there is nothing to train")
+    described = [{"params": each, "scale": scale, "weight_decay": decay} for (scale, decay), each in groups.items()]
+    if config.name == "adamw":
+        return torch.optim.AdamW(described, config.lr)
+    return torch.optim.SGD(described, config.lr, config.momentum, nesterov=config.momentum > 0)
+
+
+def _scale(name: str, config: OptimizerConfig) -> float:
+    prefixes = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
+    return config.lr_scale[max(prefixes, key=len)] if prefixes else 1.0
+
+
+def _freeze_statistics(model: nn.Module, config: OptimizerConfig) -> None:
+    # Batch normalisation whose weights are frozen must not follow the batches either.
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and _scale(f"{name}.weight", config) == 0:
+            module.eval()
+
+
+def _decaying(decay: float) -> Any:
+    """Averaging that begins fast and slows down to ``decay``, so that the random start is soon forgotten."""
+
+    @torch.no_grad()
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - now)
+            else:
+                mean.copy_(value)
+
+    return average
+
+
+def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
+    """Accuracy and log loss on a split, by the model that would be saved."""
+    predictor = Trained(model)
+    pixels = faces.pixels.permute(0, 2, 3, 1).numpy()
+    probabilities = np.concatenate(
+        [predictor(pixels[i : i + batch], faces.ids[i : i + batch]).probabilities for i in range(0, len(pixels), batch)]
+    )
+    return {
+        "valid_accuracy": float((probabilities.argmax(axis=1) == faces.expressions).mean()),
+        "valid_log_loss": float(log_losses(probabilities, faces.expressions).mean()),
+    }
+
+
+class Totals:
+    """Running means of an epoch."""
+
+    def __init__(self) -> None:
+        self.faces = self.right = 0
+        self.loss = self.last = 0.0
+
+    def add(self, loss: float, right: int, faces: int) -> None:
+        """One batch: its mean loss, how many were right, of how many."""
+        self.last = loss
+        self.loss += loss * faces
+        self.right += right
+        self.faces += faces
+
+    def figures(self) -> dict[str, float]:
+        """Mean loss and share of faces that were right."""
+        return {"loss": self.loss / self.faces, "accuracy": self.right / self.faces}
+
+    def __str__(self) -> str:
+        """As the progress line shows it."""
+        return "loss {loss:.4f}  accuracy {accuracy:.4f}".format(**self.figures())
+
+
+def _epoch_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _nan_message(faces: Faces, chosen: Int[np.ndarray, " b"], epoch: int, step: int, rate: float) -> str:
+    ids = ", ".join(faces.samples[i].id for i in chosen[:4])
+    return (
+        f"the loss is no longer a number at epoch {epoch}, step {step} (learning rate {rate:.4g}; {len(chosen)} faces: {ids}, "
+        "...). Try a smaller optimizer.lr, a longer schedule.warmup, optimizer.clip=1, or precision=32-true. "
+        "The checkpoints of earlier epochs are untouched."
+    )
+
+
+def write_state(
+    path: Path, about: Mapping[str, Any], model: nn.Module, average: nn.Module | None, optimizer: Any
+) -> None:
+    """All that a run needs to go on: weights, their average, the optimiser's memory; one file without pickle."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items() if isinstance(value, Tensor)}
+    write_tensors(path, tensors, {**about, "format": STATE_FORMAT})
+
+
+def _resume(
+    path: Path, about: Mapping[str, Any], model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, Any]]]:
+    tensors, said = read_tensors(path)
+    if said.get("format") != STATE_FORMAT:
+        raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
+    for key in ("config", "data_hash"):
+        differing = _differences(said[key], about[key])
+        if differing:
+            raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    model.load_state_dict(parts["model"])
+    if average is not None:
+        average.load_state_dict(parts["average"])
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in parts["optimizer"].items():
+        index, _, slot = name.partition(".")
+        slots.setdefault(int(index), {})[slot] = tensor
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    return said["epoch"], said["history"]
+
+
+def _differences(was: Any, now: Any, key: str = "") -> list[str]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        inner = sorted(was.keys() | now.keys())
+        return [line for k in inner for line in _differences(was.get(k), now.get(k), f"{key}.{k}".lstrip("."))]
+    return [] if was == now else [f"{key} was {was!r} and is now {now!r}"]
+
+
+def _rewrite_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    # The state file knows what happened; a torn last line, or a line of an epoch that will run again, goes.
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
+    partial.replace(path)
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
