@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,14 +20,15 @@ from ranfer.errors import ConfigError
 Step = Callable[[Tensor], Tensor]
 
 
-class Backbone(Protocol):
-    """Steps from images (n, c, s, s) to features (n, d): stem, stage 1, 2, 3, and the rest with the pooling."""
+class Backbone(nn.Module):
+    """A network from images (n, c, s, s) to features (n, d), as steps to be applied in turn."""
 
     feature_size: int
 
     @property
     def steps(self) -> Sequence[Step]:
-        """Callables to be applied in turn."""
+        """Stem, stages 1, 2 and 3, and the rest with the pooling; a network that cannot be cut is one step."""
+        raise NotImplementedError
 
 
 class BasicBlock(nn.Module):
@@ -77,7 +78,7 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
     """Four stages of residual blocks and a mean over positions.
 
     The ``large`` stem halves the image twice before the first stage; the ``small`` one keeps its size, and then
@@ -123,7 +124,7 @@ class ResNet(nn.Module):
         return out
 
 
-class VGG16(nn.Module):
+class VGG16(Backbone):
     """Thirteen 3x3 convolutions in five groups and a mean over positions: a feature of 512.
 
     Unlike the original there are no fully connected layers; the two of VGG-Face hold 119 of its 134 million weights.
@@ -154,7 +155,7 @@ class VGG16(nn.Module):
         return *first, nn.Sequential(last, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-class Foreign(nn.Module):
+class Foreign(Backbone):
     """A module of somebody else, from images (n, c, s, s) to (n, d) or (n, d, 1, 1), as a backbone of one step."""
 
     def __init__(self, module: nn.Module, channels: int, size: int) -> None:

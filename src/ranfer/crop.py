@@ -38,7 +38,5 @@ def _filter(
 
 
 def resize(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c size size"]:
-    """Whole images at another size; untouched where they have it already."""
-    if images.shape[-2:] == (size, size):
-        return images
+    """Whole images at another size, as :func:`crop` resamples; at their own size they come out as they went in."""
     return crop(images, images.new_tensor([[[0.0, 0.0, 1.0, 1.0]]]), size)[:, 0]

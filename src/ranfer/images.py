@@ -26,14 +26,14 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
         raise ImageError(f"{name}: the picture is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, but below the limit
+            warnings.simplefilter("ignore")  # of odd tags and large sizes; what cannot be read raises all the same
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
                 return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels ({error})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, NotImplementedError) as error:
         raise ImageError(f"{name}: not a readable picture ({error})") from error
 
 

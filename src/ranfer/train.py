@@ -96,6 +96,11 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     console = console if lead else Console(quiet=True)
 
     learn, learn_hash = load_faces(config, config.data.train, config.data.label_rule)
+    if len(learn.samples) < config.batch or config.batch % fabric.world_size:
+        raise ConfigError(
+            f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and a multiple of "
+            f"the {fabric.world_size} processes"
+        )
     learn = replace(learn, pixels=learn.pixels.to(fabric.device), targets=learn.targets.to(fabric.device))
     valid, valid_hash = load_faces(config, config.data.valid, "majority")
     console.print(f"{len(learn.samples):,} faces to learn from, {len(valid.samples):,} to validate on", highlight=False)
@@ -121,9 +126,9 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     if lead:
         _rewrite_metrics(out / METRICS, history)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=epoch) if lead else None
-    learner, optimizer = fabric.setup(torch.compile(model) if config.compile else model, optimizer)
+    learner, optimizer = fabric.setup(torch.compile(model, dynamic=False) if config.compile else model, optimizer)
 
-    steps = math.ceil(len(learn.samples) / config.batch)
+    steps = len(learn.samples) // config.batch
     with _progress(console) as progress:
         bar = progress.add_task("", total=config.epochs * steps, completed=epoch * steps)
         for epoch in range(epoch + 1, config.epochs + 1):
@@ -207,7 +212,10 @@ def training_step(
 
 
 def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int) -> Iterator[Int[np.ndarray, " b"]]:
-    """The indices of an epoch's batches for one of ``world`` processes: each face once, or balanced over expressions."""
+    """The indices of an epoch's batches for one of ``world`` processes: each face once, or balanced over expressions.
+
+    All batches are of one size: what is left over at the end of an epoch waits for the next one's order.
+    """
     generator = np.random.default_rng([config.seed, epoch])
     n = len(faces.samples)
     if config.data.balanced:
@@ -216,11 +224,8 @@ def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int
         order = generator.choice(n, n, p=chance / chance.sum())
     else:
         order = generator.permutation(n)
-    for start in range(0, n, config.batch):
-        batch = order[start : start + config.batch]
-        # Every process takes as many, and none goes without: the last batch is filled up from its own beginning.
-        share = math.ceil(len(batch) / world)
-        yield np.resize(batch, share * world)[rank::world]
+    for step in range(n // config.batch):
+        yield order[step * config.batch : (step + 1) * config.batch][rank::world]
 
 
 def learning_rate(schedule: ScheduleConfig, epochs: int, epoch: float) -> float:

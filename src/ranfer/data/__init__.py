@@ -1,0 +1,29 @@
+"""Datasets of labelled faces: their formats, label rules, published lists, and what may be wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ranfer.data.dataset import Dataset, Published, data_hash, stack_faces
+from ranfer.data.ferplus import open_ferplus
+from ranfer.errors import ConfigError
+
+__all__ = ["FORMATS", "Dataset", "Published", "data_hash", "open_dataset", "stack_faces"]
+
+FORMATS: dict[str, Callable[[Path], Dataset]] = {"ferplus": open_ferplus}
+
+
+def open_dataset(text: str) -> Dataset:
+    """The dataset that ``FORMAT:PATH`` names, such as ``ferplus:faces.zip``.
+
+    Raises:
+        ConfigError: no colon, no path, or an unknown format; the message lists the formats.
+        DataError: the path does not hold what the format says.
+    """
+    name, colon, path = text.partition(":")
+    if not colon or not path or name not in FORMATS:
+        raise ConfigError(
+            f"{text!r}: data is named FORMAT:PATH, as in ferplus:faces.zip; formats: {', '.join(FORMATS)}"
+        )
+    return FORMATS[name](Path(path).expanduser())

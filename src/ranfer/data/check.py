@@ -1,0 +1,252 @@
+"""The doctor: what is in a dataset, what differs from its published size, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ranfer.data.dataset import Dataset, first_few
+from ranfer.data.labels import label
+from ranfer.data.subsets import Agreement, FaceList, compare, resolve
+from ranfer.errors import ImageError
+from ranfer.vocab import Expression
+
+_SHOWN = 12  # lines of unreadable files and of surprises in the printed report; the dictionary has all
+
+
+@dataclass(frozen=True)
+class SplitCheck:
+    """A split: its faces, those that the majority rule keeps by expression, and those it leaves out by reason."""
+
+    faces: int
+    published_faces: int | None
+    majority: int
+    published_majority: int | None
+    expressions: dict[str, int]
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Groups of faces with the same pixels: two or more within one split, or some in each of two splits.
+
+    faces: how many faces of each split are in such groups.
+    conflicts: groups whose faces do not all get the same majority label (no label being one).
+    examples: the ids of the first few groups.
+    """
+
+    groups: int
+    faces: dict[str, int]
+    conflicts: int
+    examples: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ListCheck:
+    """A list of faces against the data: its lines, its faces, those that the data lack, and its labels."""
+
+    path: str
+    rows: int
+    faces: int
+    absent: tuple[str, ...]
+    majority: Agreement
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Everything that the doctor found; ``pictures`` counts them by size and colour, as in ``48x48 grey``."""
+
+    name: str
+    path: str
+    splits: dict[str, SplitCheck]
+    pictures: dict[str, int]
+    copies: tuple[Copies, ...]
+    blank: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    lists: tuple[ListCheck, ...]
+    surprises: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a face cannot be read or a list names one that is not there; all else is a finding."""
+        return bool(self.unreadable) or any(checked.absent for checked in self.lists)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        return {**asdict(self), "lists": [_plain(checked) for checked in self.lists], "failed": self.failed}
+
+
+def check(
+    dataset: Dataset, lists: Sequence[FaceList] = (), progress: Callable[[int], None] | None = None
+) -> CheckReport:
+    """Read every face of a dataset and every list once; nothing that is found raises.
+
+    ``progress`` is called with the number of faces read so far.
+    """
+    labels = label(dataset.samples, "majority")
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    pictures: Counter[str] = Counter()
+    blank, unreadable = [], []
+    for index, sample in enumerate(dataset.samples):
+        try:
+            face = dataset.image(sample)
+        except ImageError as error:
+            unreadable.append(str(error))
+        else:
+            grey = bool((face[..., 0] == face[..., 1]).all() and (face[..., 1] == face[..., 2]).all())
+            pictures[f"{face.shape[1]}x{face.shape[0]} {'grey' if grey else 'colour'}"] += 1
+            groups[hashlib.sha1(repr(face.shape).encode() + face.tobytes()).digest()].append(index)
+            if (face == face[0, 0]).all():
+                blank.append(f"{sample.id} ({sample.location})")
+        if progress is not None:
+            progress(index + 1)
+
+    def copies(*splits: str) -> Copies:
+        found = []
+        for group in groups.values():
+            inside = [index for index in group if dataset.samples[index].split in splits]
+            if len(inside) > 1 and {dataset.samples[index].split for index in inside} == set(splits):
+                found.append(inside)
+        return Copies(
+            groups=len(found),
+            faces={split: sum(dataset.samples[i].split == split for group in found for i in group) for split in splits},
+            conflicts=sum(len({int(labels.expressions[index]) for index in group}) > 1 for group in found),
+            examples=tuple(tuple(dataset.samples[index].id for index in group) for group in found[:3]),
+        )
+
+    return CheckReport(
+        name=dataset.name,
+        path=str(dataset.path),
+        splits={split: _check_split(dataset, split) for split in dataset.splits},
+        pictures=dict(pictures.most_common()),
+        copies=tuple(copies(*splits) for n in (1, 2) for splits in combinations(dataset.splits, n)),
+        blank=tuple(blank),
+        unreadable=tuple(unreadable),
+        lists=tuple(_check_list(dataset, faces) for faces in lists),
+        surprises=(*dataset.surprises, *(surprise for faces in lists for surprise in faces.surprises)),
+    )
+
+
+def _check_split(dataset: Dataset, split: str) -> SplitCheck:
+    samples = dataset.split(split)
+    labels = label(samples, "majority")
+    published = dataset.published.get(split)
+    return SplitCheck(
+        faces=len(samples),
+        published_faces=published.faces if published else None,
+        majority=int(labels.kept.sum()),
+        published_majority=published.majority if published else None,
+        expressions={str(e): int((labels.expressions == e.column).sum()) for e in Expression},
+        excluded=labels.excluded,
+    )
+
+
+def _check_list(dataset: Dataset, faces: FaceList) -> ListCheck:
+    ids = [sample.id for sample in dataset.samples]
+    known = set(ids)
+    present = replace(faces, entries=tuple(entry for entry in faces.entries if entry.id in known))
+    return ListCheck(
+        path=str(faces.path),
+        rows=faces.rows,
+        faces=len(faces.entries),
+        absent=tuple(f"{entry.id} (line {entry.line})" for entry in faces.entries if entry.id not in known),
+        majority=compare(present, resolve(present, ids), label(dataset.samples, "majority")),
+    )
+
+
+def _plain(checked: ListCheck) -> dict[str, Any]:
+    return {**asdict(checked), "majority": checked.majority._asdict()}
+
+
+def print_report(report: CheckReport, console: Console) -> None:
+    """The report as tables, the faults last."""
+    console.print(f"[bold]{report.name}[/bold]:{escape(report.path)}", highlight=False, soft_wrap=True)
+    console.print(_faces_table(report))
+    pictures = ", ".join(f"{count:,} of {kind}" for kind, count in report.pictures.items())
+    console.print(f"Pictures: {pictures or 'none'}", highlight=False)
+    if any(copies.groups for copies in report.copies):
+        console.print(_copies_table(report))
+    else:
+        console.print("No two faces have the same pixels.")
+    if report.lists:
+        console.print(_lists_table(report))
+    absent = [
+        f"{checked.path}: {len(checked.absent):,} of {checked.faces:,} faces, {first_few(checked.absent)}"
+        for checked in report.lists
+        if checked.absent
+    ]
+    _print_lines(console, "yellow", "surprises while reading", report.surprises)
+    _print_lines(console, "yellow", "blank faces (every pixel the same)", report.blank)
+    _print_lines(console, "red", "of the lists name faces that are not in the data", absent)
+    _print_lines(console, "red", "unreadable faces", report.unreadable)
+    console.print("[bold red]failed[/bold red]" if report.failed else "[bold green]every face can be read[/bold green]")
+
+
+def _faces_table(report: CheckReport) -> Table:
+    table = Table("", title="Faces (✓ as published)", title_justify="left")
+    for split in report.splits:
+        table.add_column(split, justify="right")
+    splits = report.splits.values()
+    table.add_row("faces", *(_against(split.faces, split.published_faces) for split in splits), style="bold")
+    table.add_row(
+        "with a majority", *(_against(split.majority, split.published_majority) for split in splits), style="bold"
+    )
+    for expression in Expression:
+        table.add_row(f"  {expression}", *(f"{split.expressions[expression]:,}" for split in splits))
+    table.add_section()
+    for reason in sorted({reason for split in splits for reason in split.excluded}):
+        table.add_row(f"left out: {reason}", *(f"{split.excluded.get(reason, 0):,}" for split in splits))
+    return table
+
+
+def _against(count: int, published: int | None) -> str:
+    if published is None:
+        return f"{count:,}"
+    return f"{count:,} ✓" if count == published else f"[yellow]{count:,} (published {published:,})[/yellow]"
+
+
+def _copies_table(report: CheckReport) -> Table:
+    table = Table("", title="Faces with the same pixels", title_justify="left")
+    for name in ("groups", "faces", "unlike labels"):
+        table.add_column(name, justify="right")
+    table.add_column("for example")
+    for copies in report.copies:
+        where = ("within " if len(copies.faces) == 1 else "") + " and ".join(copies.faces)
+        faces = " + ".join(f"{count:,}" for count in copies.faces.values())
+        table.add_row(
+            where,
+            f"{copies.groups:,}",
+            faces,
+            f"{copies.conflicts:,}",
+            " = ".join(copies.examples[0]) if copies.examples else "",
+        )
+    return table
+
+
+def _lists_table(report: CheckReport) -> Table:
+    table = Table("", title="Lists (same, other or no label by the majority)", title_justify="left")
+    for name in ("lines", "faces", "not here", "same", "other", "none"):
+        table.add_column(name, justify="right")
+    for checked in report.lists:
+        counts = (checked.rows, checked.faces, len(checked.absent), *checked.majority)
+        table.add_row(escape(Path(checked.path).name), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _print_lines(console: Console, colour: str, title: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    console.print(f"[{colour}]{len(lines):,} {title}[/{colour}]", highlight=False)
+    for line in lines[:_SHOWN]:
+        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    if len(lines) > _SHOWN:
+        console.print(f"  and {len(lines) - _SHOWN:,} more", highlight=False)

@@ -1,0 +1,211 @@
+"""Lists of faces: the published split and attribute lists, read as they are, and plain lists of ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from ranfer.data.dataset import first_few
+from ranfer.data.labels import Labels
+from ranfer.errors import DataError
+from ranfer.vocab import Expression, Occlusion, face_id, parse_expression
+
+_E = Expression
+_FERPLUS = tuple(Expression)
+_AFFECTNET = (_E.NEUTRAL, _E.HAPPINESS, _E.SADNESS, _E.SURPRISE, _E.FEAR, _E.DISGUST, _E.ANGER, _E.CONTEMPT)
+_RAFDB = (_E.SURPRISE, _E.FEAR, _E.DISGUST, _E.HAPPINESS, _E.SADNESS, _E.ANGER, _E.NEUTRAL)
+
+# The lines of each dataset's lists, and what the digit in them means. The constants 6 and 8 mean nothing.
+_LINES = (
+    (re.compile(r"((?P<digit>\d)[/_])?(?P<id>fer\d{7})(\.\w+)?( 6| 8 (?P<code>[0-3]))?"), _FERPLUS),
+    (re.compile(r"((val/)?(?P<digit>\d)/)?(?P<id>[0-9a-f]{56})(\.\w+|/|/8\.jpg)?"), _AFFECTNET),
+    (re.compile(r"((?P<digit>\d)/)?(?P<id>(test|train)_\d+_aligned)(\.\w+)?"), _RAFDB),
+    (re.compile(r"(?P<id>(test|train)_\d+_aligned) (?P<digit>\d) (?P<code>[1-4])"), _RAFDB),
+)
+_HEADER = re.compile(r"(\d+) \d+")
+
+# What the codes of FERPlus mean, from looking at the faces. Those of RAF-DB are explained nowhere and stay raw.
+FERPLUS_OCCLUSION = (Occlusion.UPPER, Occlusion.LOWER, Occlusion.SIDE, Occlusion.EYEWEAR)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceEntry:
+    """A face of a list, with what the list says of it; ``occlusion_code`` is the dataset's own."""
+
+    id: str
+    line: int
+    expression: Expression | None = None
+    occlusion_code: int | None = None
+    occlusion: Occlusion | None = None
+
+
+@dataclass(frozen=True)
+class FaceList:
+    """A list as read: each face once, in the order of the file; ``rows`` counts its lines, repeated ones included."""
+
+    path: Path
+    entries: tuple[FaceEntry, ...]
+    rows: int
+    surprises: tuple[str, ...]
+
+
+class Agreement(NamedTuple):
+    """How the labels of a list compare with those of a rule; the three sum to the faces that the list labels."""
+
+    same: int
+    other: int
+    excluded: int
+
+
+def read_list(path: Path, labels: Path | None = None) -> FaceList:
+    """A list of faces in any of the published forms, or of plain ids or file names, or a JSONL with an ``id`` a line.
+
+    ``labels`` is a file beside it with one code a line, as RAF-DB's pose lists have it. A face that is listed twice
+    counts once, as its first line says; a surprise names both lines. A torn last line of a JSONL is dropped.
+
+    Raises:
+        DataError: a file is missing, holds no faces or not as many as its labels, or has a malformed line.
+    """
+    surprises: list[str] = []
+    lines = _lines(path, surprises)
+    if lines and lines[0][1].startswith("{"):
+        entries = _parse_jsonl(path, lines, surprises)
+    else:
+        entries = [_parse_line(text, line, path) for line, text in lines]
+    if not entries:
+        raise DataError(f"{path}: expected a list of faces, got an empty file")
+    if labels is not None:
+        entries = _add_labels(path, entries, labels, surprises)
+    return FaceList(path, _once(path, entries, surprises), len(entries), tuple(surprises))
+
+
+def resolve(faces: FaceList, ids: Sequence[str]) -> Int[np.ndarray, " m"]:
+    """Where the m faces of a list stand among the ids, in the order of the list.
+
+    Raises:
+        DataError: some are not there; all are counted, the first few named with their lines.
+    """
+    positions = {id_: position for position, id_ in enumerate(ids)}
+    absent = [f"{entry.id} (line {entry.line})" for entry in faces.entries if entry.id not in positions]
+    if absent:
+        raise DataError(
+            f"{faces.path}: {len(absent)} of {len(faces.entries)} faces are not in the data: {first_few(absent)}"
+        )
+    return np.array([positions[entry.id] for entry in faces.entries], dtype=np.int64)
+
+
+def compare(faces: FaceList, positions: Int[np.ndarray, " m"], labels: Labels) -> Agreement:
+    """The labels of a list against those of a rule; ``positions`` are those of its faces among the labels."""
+    pairs = [
+        (entry.expression.column, labels.expressions[position])
+        for entry, position in zip(faces.entries, positions, strict=True)
+        if entry.expression is not None
+    ]
+    same = sum(listed == ruled for listed, ruled in pairs)
+    excluded = sum(ruled < 0 for _, ruled in pairs)
+    return Agreement(int(same), int(len(pairs) - same - excluded), int(excluded))
+
+
+def _lines(path: Path, surprises: list[str]) -> list[tuple[int, str]]:
+    """The lines that are not blank, numbered from 1, without the header; line ends of any kind, with or without BOM."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file ({error})") from error
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if lines and (header := _HEADER.fullmatch(lines[0][1])):
+        if int(header[1]) != len(lines) - 1:
+            surprises.append(f"{path}:{lines[0][0]}: the header announces {header[1]} lines, {len(lines) - 1} follow")
+        return lines[1:]
+    return lines
+
+
+def _parse_line(text: str, line: int, path: Path) -> FaceEntry:
+    for pattern, order in _LINES:
+        if match := pattern.fullmatch(text):
+            found = match.groupdict()
+            digit, code = found["digit"], found.get("code")
+            return FaceEntry(
+                id=found["id"],
+                line=line,
+                expression=None if digit is None else _expression(digit, order, f"{path}:{line}"),
+                occlusion_code=None if code is None else int(code),
+                occlusion=None if code is None or order is not _FERPLUS else FERPLUS_OCCLUSION[int(code)],
+            )
+    if len(text.split()) > 1:
+        raise DataError(
+            f"{path}:{line}: expected an id, a file name, or a line of a published list such as "
+            f"'1_fer0034656.png 8 0', '0/fer0032226.jpg' or 'test_0003_aligned 3 4', got {text[:80]!r}"
+        )
+    return FaceEntry(face_id(text), line)
+
+
+def _expression(digit: str, order: tuple[Expression, ...], where: str) -> Expression:
+    if int(digit) >= len(order):
+        raise DataError(f"{where}: expected an expression from 0 to {len(order) - 1}, got {digit}")
+    return order[int(digit)]
+
+
+def _parse_jsonl(path: Path, lines: Iterable[tuple[int, str]], surprises: list[str]) -> list[FaceEntry]:
+    entries = []
+    lines = list(lines)
+    for line, text in lines:
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            if line == lines[-1][0]:  # its writer was stopped half way
+                surprises.append(f"{path}:{line}: this last line is torn and dropped")
+                break
+            raise DataError(f"{path}:{line}: not a line of JSON ({error})") from error
+        if not isinstance(values, dict) or not isinstance(values.get("id"), str):
+            raise DataError(f'{path}:{line}: expected an object with an "id", got {text[:80]!r}')
+        name = values.get("expression")
+        expression = parse_expression(name, f"{path}:{line}") if isinstance(name, str) else None
+        entries.append(FaceEntry(values["id"], line, expression))
+    return entries
+
+
+def _add_labels(path: Path, entries: list[FaceEntry], labels: Path, surprises: list[str]) -> list[FaceEntry]:
+    codes = _lines(labels, surprises)
+    if len(codes) != len(entries):
+        raise DataError(f"{labels}: expected {len(entries)} labels, one for each face of {path}, got {len(codes)}")
+    labelled = []
+    for entry, (line, code) in zip(entries, codes, strict=True):
+        order = next((order for pattern, order in _LINES if pattern.fullmatch(entry.id)), None)
+        if order is None:
+            raise DataError(f"{labels}:{line}: the labels of {entry.id} have no known order ({path}:{entry.line})")
+        if not re.fullmatch(r"\d", code):
+            raise DataError(f"{labels}:{line}: expected one digit, got {code[:80]!r}")
+        expression = _expression(code, order, f"{labels}:{line}")
+        if entry.expression not in (None, expression):
+            surprises.append(
+                f"{labels}:{line}: conflict: {entry.id} is {expression} here and {entry.expression} in "
+                f"{path}:{entry.line}; the labels file is taken"
+            )
+        labelled.append(replace(entry, expression=expression))
+    return labelled
+
+
+def _once(path: Path, entries: Iterable[FaceEntry], surprises: list[str]) -> tuple[FaceEntry, ...]:
+    first: dict[str, FaceEntry] = {}
+    for entry in entries:
+        known = first.setdefault(entry.id, entry)
+        if known is entry:
+            continue
+        if replace(known, line=entry.line) == entry:
+            surprises.append(f"{path}:{entry.line}: {entry.id} stands in line {known.line} too and counts once")
+        else:
+            surprises.append(
+                f"{path}:{entry.line}: conflict: {entry.id} stands in line {known.line} too, with another label; "
+                f"line {known.line} counts"
+            )
+    return tuple(first.values())

@@ -1,0 +1,124 @@
+"""The doctor: what it finds in a dataset that something is wrong with, and how it says so."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from ranfer.data.check import check, print_report
+from ranfer.data.drawn import write_ferplus
+from ranfer.data.ferplus import open_ferplus
+from ranfer.data.subsets import read_list
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    return write_ferplus(tmp_path_factory.mktemp("drawn") / "d", {"train": 16, "valid": 24}, seed=4)
+
+
+@pytest.fixture
+def ill(healthy, tmp_path):
+    """Two copies within train (one with another majority), one in valid, a blank face, an odd size and a torn file."""
+    folder = shutil.copytree(healthy.data, tmp_path / "ferplus")
+    train, valid = folder / "FER2013Train", folder / "FER2013Valid"
+    shutil.copy(train / "fer0000000.png", train / "fer0000008.png")
+    shutil.copy(train / "fer0000000.png", train / "fer0000001.png")
+    shutil.copy(train / "fer0000002.png", valid / "fer0000018.png")
+    Image.new("L", (48, 48), 9).save(valid / "fer0000020.png")
+    colours = np.random.default_rng(0).integers(0, 256, (64, 60, 3), dtype=np.uint8)
+    Image.fromarray(colours).save(valid / "fer0000021.png")
+    (valid / "fer0000022.png").write_bytes(b"torn")
+    labels = (train / "label.csv").read_text().splitlines()
+    for row, column in ((0, 0), (1, 1), (8, 0)):  # majorities: neutral, happiness, neutral
+        votes = [10 if place == column else 0 for place in range(10)]
+        labels[row] = f'fer{row:07d}.png,"(0, 0, 48, 48)",{",".join(map(str, votes))}'
+    (train / "label.csv").write_text("\n".join(labels) + "\n")
+    return open_ferplus(folder)
+
+
+def printed(report):
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=110))
+    return out.getvalue()
+
+
+def test_a_healthy_dataset_passes(healthy):
+    seen = []
+    report = check(open_ferplus(healthy.data), [read_list(healthy.occlusion)], progress=seen.append)
+    assert not report.failed and not report.unreadable and not report.blank and not report.surprises
+    assert seen == list(range(1, 41))
+    assert report.pictures == {"48x48 grey": 40}
+    assert all(copies.groups == 0 for copies in report.copies)
+    assert "every face can be read" in printed(report)
+
+
+def test_counts_by_split_and_class_sum_to_the_faces(healthy):
+    report = check(open_ferplus(healthy.data))
+    train = report.splits["train"]
+    assert train.faces == 16 and train.published_faces == 28_558 and train.published_majority == 25_057
+    assert sum(train.expressions.values()) == train.majority
+    assert train.majority + sum(train.excluded.values()) == 16
+
+
+def test_everything_that_is_wrong_is_found(ill):
+    report = check(ill)
+    within, leaves, across = report.copies
+    assert (within.groups, within.faces, within.conflicts) == (1, {"train": 3}, 1)
+    assert within.examples == (("fer0000000", "fer0000001", "fer0000008"),)
+    assert (leaves.groups, leaves.faces) == (0, {"valid": 0})
+    assert (across.groups, across.faces) == (1, {"train": 1, "valid": 1})
+    assert report.pictures == {"48x48 grey": 38, "60x64 colour": 1}
+    assert len(report.blank) == 1 and report.blank[0].startswith("fer0000020 (")
+    assert len(report.unreadable) == 1 and "fer0000022.png" in report.unreadable[0]
+    assert report.failed
+
+
+def test_copies_and_surprises_alone_are_no_failure(ill):
+    readable = replace(
+        ill, samples=tuple(s for s in ill.samples if s.id != "fer0000022"), surprises=("label.csv:7: odd",)
+    )
+    report = check(readable)
+    assert report.copies[0].groups == 1 and report.surprises == ("label.csv:7: odd",) and not report.failed
+
+
+def test_a_list_with_faces_that_are_not_there_fails_with_their_lines(healthy, tmp_path):
+    path = tmp_path / "some.txt"
+    path.write_text("fer0000000\nfer7777777\nfer0000000\n")
+    report = check(open_ferplus(healthy.data), [read_list(path)])
+    (checked,) = report.lists
+    assert (checked.rows, checked.faces, checked.absent) == (3, 2, ("fer7777777 (line 2)",))
+    assert report.failed and len(report.surprises) == 1
+    assert "some.txt: 1 of 2 faces, fer7777777 (line 2)" in printed(report)
+
+
+def test_the_report_is_plain_json(ill, healthy):
+    report = check(ill, [read_list(healthy.pose)])
+    values = json.loads(json.dumps(report.to_dict()))
+    assert values["failed"] is True
+    assert values["splits"]["valid"]["faces"] == 24
+    assert set(values["lists"][0]["majority"]) == {"same", "other", "excluded"}
+
+
+def test_the_printed_report_shows_figures_beside_the_published_ones_and_names_what_is_wrong(ill):
+    text = printed(check(ill))
+    assert "16 (published 28,558)" in text
+    assert "1 blank faces" in text and "1 unreadable faces" in text
+    assert text.rstrip().endswith("failed")
+    for name in ("within train", "train and valid", "fer0000000 = fer0000001 = fer0000008", "fer0000022.png"):
+        assert name in text
+
+
+def test_square_brackets_in_a_path_are_printed_as_they_are(healthy, tmp_path):
+    folder = shutil.copytree(healthy.data, tmp_path / "faces [old]")
+    assert "faces [old]" in printed(check(open_ferplus(folder)))
+
+
+def test_many_lines_are_cut_in_print_and_whole_in_the_dictionary(healthy):
+    dataset = replace(open_ferplus(healthy.data), surprises=tuple(f"surprise {i}" for i in range(40)))
+    report = check(dataset)
+    assert "and 28 more" in printed(report) and len(report.to_dict()["surprises"]) == 40

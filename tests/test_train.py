@@ -1,0 +1,288 @@
+"""Training: the schedule, the batches, and that no work is lost."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from ranfer import train as training
+from ranfer.augment import augment, erase, mix, move
+from ranfer.checkpoint import load
+from ranfer.config import (
+    AugmentConfig,
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+    override,
+    parse,
+)
+from ranfer.data.drawn import write_ferplus
+from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.model import RAN
+
+TINY = {
+    "model": {
+        "size": 24,
+        "cut": "stem",
+        "region_size": 12,
+        "backbone": {"arguments": {"widths": [8, 8, 8, 8]}},
+    },
+    "loss": {"margin": 0.02},
+    "epochs": 3,
+    "batch": 16,
+    "augment": {"mixup": 0.2},
+}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    write_ferplus(folder, {"train": 96, "valid": 40}, seed=1)
+    return f"ferplus:{folder}"
+
+
+@pytest.fixture
+def settings(faces):
+    def make(*changes: str) -> TrainConfig:
+        return parse(TrainConfig, override(TINY, [f"data.source={faces}", *changes]), "test")
+
+    return make
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=200)
+
+
+def same(a, b) -> bool:
+    one, other = load_file(a), load_file(b)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settings, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        training.train(settings(f"seed={seed}", "epochs=1"), tmp_path / name, quiet())
+    assert same(tmp_path / "a" / "last.safetensors", tmp_path / "b" / "last.safetensors")
+    assert not same(tmp_path / "a" / "last.safetensors", tmp_path / "c" / "last.safetensors")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_interrupted_run_resumes_to_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch, optimizer):
+    config = settings(f"optimizer.name={optimizer}", "optimizer.lr=0.01")
+    training.train(config, tmp_path / "whole", quiet())
+    calls = iter(range(100))
+    step = training.training_step
+
+    def stop(*arguments):
+        if next(calls) == 8:  # in the middle of the second epoch of six steps
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "training_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "parts", quiet())
+    monkeypatch.undo()
+    metrics = tmp_path / "parts" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"epoch": 2, "lo')  # a torn line
+    training.train(config, tmp_path / "parts", quiet(), resume=True)
+    for name in ("best.safetensors", "last.safetensors"):
+        assert same(tmp_path / "whole" / name, tmp_path / "parts" / name)
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_a_run_killed_at_random_moments_loses_nothing(settings, tmp_path):
+    config = settings("epochs=4")
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import sys, torch\nfrom pathlib import Path\nfrom rich.console import Console\n"
+        "from ranfer.config import TrainConfig\nfrom ranfer.train import train\n"
+        "torch.set_num_threads(1)\n"
+        "config = TrainConfig.model_validate_json(Path(sys.argv[1]).read_text())\n"
+        "train(config, Path(sys.argv[2]), Console(), resume=True)\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "config.json")]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
+    generator = np.random.default_rng(0)
+    last = tmp_path / "killed" / "last.safetensors"
+    for _ in range(2):
+        run = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL)
+        seen = last.stat().st_mtime_ns if last.exists() else 0
+        while run.poll() is None and (last.stat().st_mtime_ns if last.exists() else 0) == seen:
+            time.sleep(0.002)
+        time.sleep(generator.uniform(0, 0.3))  # somewhere in or after the next epoch, or while it is being written
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, env=environment, capture_output=True)
+    assert same(tmp_path / "whole" / "last.safetensors", last)
+    assert same(tmp_path / "whole" / "best.safetensors", tmp_path / "killed" / "best.safetensors")
+
+
+def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):
+    best = training.train(settings(), tmp_path / "run", quiet())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    said = load(best).description
+    top = max(lines, key=lambda line: line["valid_accuracy"])
+    assert said["epoch"] == top["epoch"]
+    assert said["figures"]["valid_accuracy"] == top["valid_accuracy"]
+    assert said["config"]["data"]["label_rule"] == "distribution"
+    assert len(said["data_hash"]["train"]) == 64
+    assert said["revision"].startswith("0.")
+
+
+def test_it_learns_what_drawn_faces_show(settings, tmp_path):
+    config = settings("epochs=12", "loss.margin=0", "augment.mixup=0", "optimizer.lr=0.05", "ema=0.9")
+    best = training.train(config, tmp_path / "run", quiet())
+    assert load(best).description["figures"]["valid_accuracy"] > 0.4  # one in eight by chance
+
+
+def test_a_loss_that_is_no_number_says_where_and_what_to_try(settings, tmp_path):
+    with pytest.raises(training.LossIsNaN, match=r"epoch 1, step \d+ .*Try a smaller optimizer.lr"):
+        training.train(settings("optimizer.lr=1e30"), tmp_path / "run", quiet())
+
+
+def test_what_cannot_be_resumed_is_refused(settings, tmp_path):
+    run = tmp_path / "run"
+    training.train(settings("epochs=1"), run, quiet())
+    with pytest.raises(ConfigError, match="holds a run already; add --resume"):
+        training.train(settings("epochs=1"), run, quiet())
+    with pytest.raises(CheckpointError, match=r"another run: batch was 16 and is now 8; epochs was 1 and is now 2"):
+        training.train(settings("epochs=2", "batch=8"), run, quiet(), resume=True)
+    content = (run / "last.safetensors").read_bytes()
+    (run / "last.safetensors").write_bytes(content[:1000])
+    with pytest.raises(CheckpointError, match=r"last.safetensors: truncated"):
+        training.train(settings("epochs=1"), run, quiet(), resume=True)
+
+
+def test_a_full_disk_is_one_error_and_the_last_good_files_stay(settings, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    epochs = []
+    write = training.write_state
+
+    def full(*arguments):
+        epochs.append(1)
+        if len(epochs) == 2:
+            monkeypatch.setattr("ranfer.checkpoint.os.fsync", no_space)
+        write(*arguments)
+
+    def no_space(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "write_state", full)
+    with pytest.raises(RanferError, match="No space left on device"):
+        training.train(settings(), run, quiet())
+    monkeypatch.undo()
+    training.train(settings(), run, quiet(), resume=True)
+    training.train(settings(), tmp_path / "whole", quiet())
+    assert same(run / "last.safetensors", tmp_path / "whole" / "last.safetensors")
+
+
+def test_a_learning_rate_of_zero_freezes_weights_and_statistics(settings, tmp_path):
+    config = settings("optimizer.lr_scale={backbone.conv1: 0, backbone.bn1: 0, backbone: 0.1}", "epochs=1", "ema=null")
+    torch.manual_seed(config.seed)
+    start = RAN(config.model).state_dict()
+    training.train(config, tmp_path / "run", quiet())
+    end = load(tmp_path / "run" / "best.safetensors").model.state_dict()
+    changed = {name for name in end if not torch.equal(start[name], end[name])}
+    assert not {name for name in changed if name.startswith(("backbone.conv1", "backbone.bn1"))}
+    assert {"backbone.layer1.0.conv1.weight", "fc.weight"} <= changed
+    optimizer = training.build_optimizer(RAN(config.model), config.optimizer)
+    assert {(group["scale"], group["weight_decay"]) for group in optimizer.param_groups} == {
+        (0.1, 5e-4),
+        (0.1, 0.0),
+        (1.0, 5e-4),
+        (1.0, 0.0),
+    }
+    with pytest.raises(ConfigError, match="no weight begins with 'head'"):
+        training.build_optimizer(RAN(config.model), OptimizerConfig(lr_scale={"head": 0.1}))
+
+
+def test_schedules_rise_and_fall_as_they_say():
+    cosine = ScheduleConfig(name="cosine", warmup=2)
+    rates = [training.learning_rate(cosine, 10, epoch) for epoch in np.linspace(0, 10, 101)]
+    assert rates[0] < 0.01
+    assert rates[20] == 1
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0)
+    step = ScheduleConfig(name="step", warmup=0)
+    at = [0, 17.9, 18, 30, 47.9, 48, 59]
+    expected = [1, 1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert [training.learning_rate(step, 60, epoch) for epoch in at] == pytest.approx(expected)
+
+
+def test_balanced_batches_draw_every_expression_equally_often(settings):
+    config = settings("data.balanced=true", "batch=8")
+    expressions = np.array([0] * 90 + [1] * 6 + [3] * 4)
+    faces = training.Faces([None] * 100, torch.empty(100, 1, 2, 2), torch.empty(100, 8), expressions)
+    drawn = np.concatenate([b for epoch in range(60) for b in training.batches(faces, config, epoch, 0, 1)])
+    share = np.bincount(expressions[drawn], minlength=8) / len(drawn)
+    np.testing.assert_allclose(share[[0, 1, 3]], 1 / 3, atol=0.03)
+
+
+def test_processes_share_an_epoch_without_overlap(settings):
+    config = settings("batch=8")
+    faces = training.Faces([None] * 40, torch.empty(40, 1, 2, 2), torch.empty(40, 8), np.zeros(40, int))
+    parts = [np.concatenate(list(training.batches(faces, config, 3, rank, 2))) for rank in (0, 1)]
+    assert sorted(np.concatenate(parts)) == list(range(40))
+
+
+def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
+    with pytest.raises(RanferError, match="cannot be both learnt and used"):
+        parse(TrainConfig, {"data": {"train": "valid", "valid": "valid"}}, "x")
+    with pytest.raises(ConfigError, match=r"x: 2 wrong setting\(s\)\n  loss.margin: .*\n  optimiser: "):
+        parse(TrainConfig, {"loss": {"margin": -1}, "optimiser": {}}, "x")
+    with pytest.raises(ConfigError, match=r"needs self- or relation-attention"):
+        TrainConfig_baseline = {"model": {"attention": "average"}, "loss": LossConfig(margin=0.1).model_dump()}
+        parse(TrainConfig, TrainConfig_baseline, "x")
+    assert DataConfig().balanced is False
+
+
+STILL = AugmentConfig(flip=0, rotate=0, scale=0, shift=0, light=0, erase=0)
+
+
+def test_augmentation_with_nothing_set_changes_nothing():
+    images = torch.rand(4, 1, 20, 20)
+    torch.testing.assert_close(augment(images, STILL), images, atol=1e-5, rtol=0)
+
+
+def test_a_flip_mirrors_and_a_shift_moves():
+    images = torch.rand(4, 1, 20, 20)
+    flipped = move(images, STILL.model_copy(update={"flip": 1.0}))
+    torch.testing.assert_close(flipped, images.flip(-1), atol=1e-5, rtol=0)
+    moved = move(images, STILL.model_copy(update={"shift": 0.5}))
+    assert (moved - images).abs().mean() > 0.1
+
+
+def test_erasing_covers_one_grey_rectangle_of_the_asked_size():
+    torch.manual_seed(0)
+    images = torch.full((200, 1, 40, 40), -1.0)
+    erased = erase(images, 1.0, (0.25, 0.5))
+    covered = (erased >= 0).float().mean((1, 2, 3))
+    assert covered.min() >= (9 / 40) ** 2
+    assert covered.max() <= (21 / 40) ** 2
+    assert all(len(face[face >= 0].unique()) == 1 for face in erased)
+    assert 0.3 < (erase(images, 0.4, (0.25, 0.5)) >= 0).flatten(1).any(1).float().mean() < 0.5
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixing_keeps_each_pixel_and_target_in_step(kind):
+    torch.manual_seed(0)
+    level = torch.arange(8) / 7
+    images, targets = level[:, None, None, None].expand(8, 1, 16, 16), torch.eye(8)
+    mixed, soft = mix(images, targets, STILL.model_copy(update={kind: 1.0}))
+    torch.testing.assert_close(soft.sum(1), torch.ones(8))
+    # Each face is of one level, so that the mean of the mixture tells the shares.
+    torch.testing.assert_close(mixed.mean((1, 2, 3)), soft @ level)
+    assert (soft.max(1).values < 1).any()
