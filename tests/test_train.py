@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from ranfer.config import (
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.model import RAN
+from ranfer.vocab import Location, Sample
 
 TINY = {
     "model": {
@@ -47,9 +49,8 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
-    write_ferplus(folder, {"train": 96, "valid": 40}, seed=1)
-    return f"ferplus:{folder}"
+    folder = tmp_path_factory.mktemp("data") / "drawn"
+    return f"ferplus:{write_ferplus(folder, {'train': 96, 'valid': 40}, seed=1).data}"
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_a_learning_rate_of_zero_freezes_weights_and_statistics(settings, tmp_pa
 
 def test_schedules_rise_and_fall_as_they_say():
     cosine = ScheduleConfig(name="cosine", warmup=2)
-    rates = [training.learning_rate(cosine, 10, epoch) for epoch in np.linspace(0, 10, 101)]
+    rates = [training.learning_rate(cosine, 10, float(epoch)) for epoch in np.linspace(0, 10, 101)]
     assert rates[0] < 0.01
     assert rates[20] == 1
     assert rates[60] == pytest.approx(0.5)
@@ -219,13 +220,19 @@ def test_schedules_rise_and_fall_as_they_say():
     step = ScheduleConfig(name="step", warmup=0)
     at = [0, 17.9, 18, 30, 47.9, 48, 59]
     expected = [1, 1, 0.1, 0.01, 0.01, 0.001, 0.001]
-    assert [training.learning_rate(step, 60, epoch) for epoch in at] == pytest.approx(expected)
+    assert [training.learning_rate(step, 60, float(epoch)) for epoch in at] == pytest.approx(expected)
+
+
+def stand_in(expressions: np.ndarray) -> training.Faces:
+    n = len(expressions)
+    samples = [Sample(str(i), "train", Location(Path("none")), (1,) * 10) for i in range(n)]
+    return training.Faces(samples, torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, 8), expressions)
 
 
 def test_balanced_batches_draw_every_expression_equally_often(settings):
     config = settings("data.balanced=true", "batch=8")
     expressions = np.array([0] * 90 + [1] * 6 + [3] * 4)
-    faces = training.Faces([None] * 100, torch.empty(100, 1, 2, 2), torch.empty(100, 8), expressions)
+    faces = stand_in(expressions)
     drawn = np.concatenate([b for epoch in range(60) for b in training.batches(faces, config, epoch, 0, 1)])
     share = np.bincount(expressions[drawn], minlength=8) / len(drawn)
     np.testing.assert_allclose(share[[0, 1, 3]], 1 / 3, atol=0.03)
@@ -233,7 +240,7 @@ def test_balanced_batches_draw_every_expression_equally_often(settings):
 
 def test_processes_share_an_epoch_without_overlap(settings):
     config = settings("batch=8")
-    faces = training.Faces([None] * 40, torch.empty(40, 1, 2, 2), torch.empty(40, 8), np.zeros(40, int))
+    faces = stand_in(np.zeros(40, int))
     parts = [np.concatenate(list(training.batches(faces, config, 3, rank, 2))) for rank in (0, 1)]
     assert sorted(np.concatenate(parts)) == list(range(40))
 

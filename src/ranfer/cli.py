@@ -1,0 +1,222 @@
+"""The commands: thin, for what they do stands elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from ranfer.errors import ConfigError, RanferError
+
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any other file is taken for ONNX
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Commands(TyperGroup):
+    """One line on standard error for whatever is refused: status 1, or 2 where the command itself makes no sense."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RanferError as error:
+            status, line = 2 if isinstance(error, ConfigError) else 1, str(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if error.filename is None:
+                raise
+            status, line = 1, f"{error.filename}: {error.strerror}"
+        except KeyboardInterrupt:
+            status, line = 130, "stopped"
+        err.print(line, markup=False)
+        raise typer.Exit(status)
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data = typer.Typer(no_args_is_help=True, help="Look at datasets.")
+app.add_typer(data, name="data")
+
+Data = Annotated[str, typer.Option("--data", help="Dataset as FORMAT:PATH, for example ferplus:faces.zip.")]
+File = Path | None
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        out.print(f"ranfer {version('ranfer')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback(help="Facial expression recognition that stays right when a face is turned or covered.")
+def ranfer(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    split: Annotated[str, typer.Option(help="Split to judge: train, valid or test.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for report.json, report.md, plots, predictions.csv.")],
+    weights: Annotated[File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported.")] = None,
+    onnx: Annotated[File, typer.Option(help="Anybody's classifier; name its outputs with --labels.")] = None,
+    labels: Annotated[str, typer.Option(help="Names of the ONNX outputs in order, '-' for one to ignore.")] = "",
+    preprocess: Annotated[
+        str,
+        typer.Option(
+            help="What the ONNX file takes and gives, joined by commas: size=48 channels=1 layout=nchw range=0..1 "
+            "mean=0.5 std=0.5 order=rgb output=logits (or nhwc, bgr, probabilities). Leave out what the file tells."
+        ),
+    ] = "",
+    predictions: Annotated[File, typer.Option(help="A CSV: id and a column a class, or id and expression.")] = None,
+    label_rule: Annotated[str, typer.Option(help="How votes become a label: majority or probability.")] = "majority",
+    subset: Annotated[list[str] | None, typer.Option(help="NAME=LIST, a file of faces; may be repeated.")] = None,
+    subset_labels: Annotated[
+        Literal["rule", "list"], typer.Option(help="Judge subsets by the label rule or by their lists' own labels.")
+    ] = "rule",
+    against: Annotated[
+        File, typer.Option(help="Compare with another checkpoint, ONNX file (outputs as --labels) or predictions CSV.")
+    ] = None,
+) -> None:
+    """Judge a model, or a file of predictions, on a split and on subsets."""
+    from ranfer import plots
+    from ranfer.data import open_dataset
+    from ranfer.data.subsets import read_list
+    from ranfer.evaluate import PredictionsFile, evaluate
+    from ranfer.report import write_report
+
+    if sum(option is not None for option in (weights, onnx, predictions)) != 1:
+        raise ConfigError("give exactly one of --weights, --onnx and --predictions")
+    if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
+        raise ConfigError("--labels and --preprocess belong to an ONNX file")
+    plots.check_installed()
+    lists = {name: read_list(Path(path)) for name, path in map(_named, subset or [])}
+    if len(lists) < len(subset or []):
+        raise ConfigError("--subset: two subsets have the same name")
+    dataset = open_dataset(data)
+    source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess)
+    other = None
+    if against is not None:
+        other = PredictionsFile(against) if against.suffix == ".csv" else _open_model(against, labels, preprocess)
+    with _progress() as progress:
+        evaluation = evaluate(
+            dataset,
+            split,
+            source,
+            label_rule,
+            subsets=lists,
+            subset_labels=subset_labels,
+            against=other,
+            progress=progress,
+        )
+    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]))
+    _print_summary(report, folder)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name.strip() and equals and path):
+        raise ConfigError(f"--subset {text}: expected NAME=LIST, for example occluded=lists/occlusion.txt")
+    return name.strip(), path
+
+
+def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
+    assert path is not None  # one of three sources, as was checked
+    if path.suffix in CHECKPOINTS:
+        if find_spec("torch") is None:
+            raise ConfigError(f"{path}: checkpoints need PyTorch: pip install 'ranfer[train]'")
+        from ranfer.checkpoint import load
+
+        trained = load(path)
+        trained.description["file"] = str(path)
+        return trained
+    from ranfer.runtime import open_onnx
+
+    return open_onnx(path, labels.split(",") if labels else None, preprocess)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a model on standard error, where that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(who: str, done: int, total: int) -> None:
+            if who not in tasks:
+                tasks[who] = bars.add_task(who, total=total)
+            bars.update(tasks[who], completed=done)
+
+        yield show
+
+
+def _print_summary(report: dict[str, Any], folder: Path) -> None:
+    compared = report["against"] is not None
+    table = Table("in percent", box=None, pad_edge=False)
+    for heading in ("n", "excluded", "accuracy", "95 % interval", "macro F1", *(["against", "p"] if compared else [])):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, group in {report["split"]: report, **report["subsets"]}.items():
+        interval = " to ".join(map(_percent, group["accuracy_interval"] or [None]))
+        row = [f"{group['n']:,}", f"{group['excluded']:,}", _percent(group["accuracy"]), interval]
+        row.append(_percent(group["macro_f1"]))
+        if compared:
+            p = group["comparison"]["mcnemar_p"]
+            difference = _percent(group["comparison"]["accuracy_difference"], "+.2f")
+            row += [difference, f"{p:.4f}" if p >= 1e-4 else "< 0.0001"]
+        table.add_row(escape(name), *row)
+    out.print(table)
+    out.print(f"label rule {report['label_rule']}; report in {folder / 'report.md'}", markup=False, soft_wrap=True)
+
+
+def _percent(share: float | None, form: str = ".2f") -> str:
+    return "-" if share is None else f"{100 * share:{form}}"
+
+
+@data.command("check")
+def data_check(
+    dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
+    lists: Annotated[list[Path] | None, typer.Option("--list", help="A list of faces; may be repeated.")] = None,
+    file: Annotated[File, typer.Option("--json", help="Write what was found to this file, too.")] = None,
+) -> None:
+    """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
+    from ranfer.data import open_dataset
+    from ranfer.data.check import check, print_report
+    from ranfer.data.subsets import read_list
+
+    opened = open_dataset(dataset)
+    with _progress() as progress:
+        report = check(
+            opened,
+            [read_list(path) for path in lists or []],
+            lambda done: progress("faces", done, len(opened.samples)),
+        )
+    print_report(report, out)
+    if file is not None:
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        partial.replace(file)
+    if report.failed:
+        err.print(f"{dataset}: faces cannot be read, or lists name faces that are not there", markup=False)
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The command ``ranfer``."""
+    app()

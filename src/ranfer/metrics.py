@@ -1,0 +1,332 @@
+"""Figures for a classifier's answers, and how sure they are: pure functions of NumPy arrays.
+
+``truth`` and ``predicted`` are columns, 0 to ``classes`` - 1. Intervals are two-sided, 95 % unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Real
+
+LEVEL = 0.95
+CLIP = 1e-7  # least probability that log loss believes: about float32's resolution near 1
+
+
+class Interval(NamedTuple):
+    """A confidence interval; NaN, NaN where there is nothing to tell from."""
+
+    low: float
+    high: float
+
+
+class Figure(NamedTuple):
+    """An estimate with its interval; NaN where there is nothing to estimate from."""
+
+    value: float
+    interval: Interval
+
+
+class PerClass(NamedTuple):
+    """Figures of each class, shape (..., c); NaN where a figure is undefined."""
+
+    precision: Float[np.ndarray, "*r c"]  # undefined for a class never predicted
+    recall: Float[np.ndarray, "*r c"]  # undefined for a class absent from the truth
+    f1: Float[np.ndarray, "*r c"]  # undefined for a class that is neither predicted nor in the truth
+    support: Float[np.ndarray, "*r c"]  # faces of the class in the truth
+
+
+class Reliability(NamedTuple):
+    """Faces grouped by the probability of their top class: bins are ``(edges[i], edges[i + 1]]``."""
+
+    edges: Float[np.ndarray, " m1"]
+    faces: Int[np.ndarray, " m"]
+    confidence: Float[np.ndarray, " m"]  # mean top probability, NaN in an empty bin
+    accuracy: Float[np.ndarray, " m"]  # share that is right, NaN in an empty bin
+
+
+def confusion(
+    truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int = 8
+) -> Int[np.ndarray, "c c"]:
+    """How often each true class (row) got each answer (column)."""
+    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def per_class(matrix: Real[np.ndarray, "*r c c"]) -> PerClass:
+    """Precision, recall, F1 = 2 TP / (2 TP + FP + FN) and support, from one confusion matrix or many."""
+    hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
+    support = matrix.sum(axis=-1).astype(float)
+    answers = matrix.sum(axis=-2).astype(float)
+    return PerClass(_ratio(hits, answers), _ratio(hits, support), _ratio(2 * hits, support + answers), support)
+
+
+def macro_recall(matrix: Real[np.ndarray, "*r c c"]) -> Float[np.ndarray, "*r"]:
+    """Mean recall of the classes that occur in the truth (balanced accuracy); NaN without any face."""
+    figures = per_class(matrix)
+    return _mean_where(figures.recall, figures.support > 0)
+
+
+def macro_f1(matrix: Real[np.ndarray, "*r c c"]) -> Float[np.ndarray, "*r"]:
+    """Mean F1 of the classes that occur in the truth; NaN without any face.
+
+    A class absent from the truth does not count, also where it is predicted: those answers already cost the classes
+    that they were taken from.
+    """
+    figures = per_class(matrix)
+    return _mean_where(figures.f1, figures.support > 0)
+
+
+def log_losses(probabilities: Float[np.ndarray, "n c"], truth: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The loss of each face, -ln p(true class), with p no less than ``CLIP``; their mean is the log loss."""
+    true_class = probabilities[np.arange(len(truth)), truth].astype(float)
+    return np.asarray(-np.log(np.maximum(true_class, CLIP)))
+
+
+def reliability(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> Reliability:
+    """The table behind a reliability diagram: ``bins`` bins of equal width over [0, 1], each closed above."""
+    place = confidence_bins(confidence, bins)
+    count = np.bincount(place, minlength=bins)
+    return Reliability(
+        edges=np.linspace(0, 1, bins + 1),
+        faces=count,
+        confidence=_ratio(np.bincount(place, weights=confidence, minlength=bins), count),
+        accuracy=_ratio(np.bincount(place, weights=correct, minlength=bins), count),
+    )
+
+
+def confidence_bins(confidence: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
+    """The bin of each confidence, 0 to ``bins`` - 1; 0 itself falls into the first."""
+    return np.asarray(np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1))
+
+
+def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> float:
+    """Expected calibration error: mean over faces of |accuracy - confidence| of their bin; NaN without any face.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    if not len(confidence):
+        return float("nan")
+    table = reliability(confidence, correct, bins)
+    return float(np.nansum(table.faces * np.abs(table.accuracy - table.confidence)) / len(confidence))
+
+
+def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+    """Score interval of a proportion.
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212; recommended by Brown, Cai, DasGupta, Stat. Sci. 16 (2001).
+    """
+    if n == 0:
+        return Interval(float("nan"), float("nan"))
+    z = _z(level)
+    centre = (successes + z**2 / 2) / (n + z**2)
+    reach = z / (n + z**2) * sqrt(successes * (n - successes) / n + z**2 / 4)
+    # At the ends the limits are exactly 0 and 1; rounding must not move them.
+    return Interval(
+        0.0 if successes == 0 else max(0.0, centre - reach), 1.0 if successes == n else min(1.0, centre + reach)
+    )
+
+
+def bootstrap(
+    table: Float[np.ndarray, "n k"],
+    statistic: Callable[[Float[np.ndarray, "r k"]], Float[np.ndarray, " r"]],
+    replicates: int = 2000,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Interval:
+    """Percentile interval of a statistic that depends on column sums alone, by drawing faces (rows) with replacement.
+
+    ``statistic`` takes the sums of r replicates at once. Paired comparisons put both models' columns into one table.
+    Replicates for which the statistic is NaN are left out. Source: Efron, Ann. Stat. 7 (1979) 1-26.
+    """
+    n = len(table)
+    if n == 0:
+        return Interval(float("nan"), float("nan"))
+    generator = np.random.default_rng(seed)
+    chunk = max(1, 4_000_000 // n)  # replicates at once; bounds the memory
+    values = []
+    for start in range(0, replicates, chunk):
+        rows = min(chunk, replicates - start)
+        drawn = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        values.append(statistic(times.astype(float) @ table))
+    tail = (1 - level) / 2
+    low, high = np.nanquantile(np.concatenate(values), [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def confusion_table(
+    truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int = 8
+) -> Float[np.ndarray, "n cells"]:
+    """A row for each face with a one in its cell of the flattened confusion matrix, for :func:`bootstrap`."""
+    return np.asarray(np.arange(classes**2) == (truth * classes + predicted)[:, None], dtype=float)
+
+
+def calibration_table(
+    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15
+) -> Float[np.ndarray, "n m1"]:
+    """A row for each face: correct - confidence in the column of its bin, and a last column of ones.
+
+    The calibration error of resampled sums s is then ``abs(s[:, :-1]).sum(1) / s[:, -1]``.
+    """
+    table = np.zeros((len(confidence), bins + 1))
+    table[np.arange(len(confidence)), confidence_bins(confidence, bins)] = correct - confidence
+    table[:, -1] = 1
+    return table
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided exact p-value that two fixed models err equally often, from the faces that only one of them gets right.
+
+    The smaller tail of the binomial (1/2) is doubled, with 1 as its bound; a tie, or no such face, gives 1.
+    Source: McNemar, Psychometrika 12 (1947) 153-157, in its exact form.
+    """
+    n, least = only_first + only_second, min(only_first, only_second)
+    if only_first == only_second:
+        return 1.0
+    term = tail = 1
+    for i in range(least):
+        term = term * (n - i) // (i + 1)  # the next binomial coefficient, as an integer
+        tail += term
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def paired_difference(only_first: int, only_second: int, n: int, level: float = LEVEL) -> Interval:
+    """Interval of the first model's accuracy minus the second's on the same n faces.
+
+    Source: Bonett & Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
+    Data, J. Educ. Behav. Stat. 37 (2012) 479-488.
+    """
+    if n == 0:
+        return Interval(float("nan"), float("nan"))
+    first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
+    reach = _z(level) * sqrt((first + second - (first - second) ** 2) / (n + 2))
+    return Interval(max(-1.0, first - second - reach), min(1.0, first - second + reach))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All figures of n answers; those of probabilities are None where there are none."""
+
+    n: int
+    accuracy: Figure  # Wilson
+    macro_recall: Figure  # bootstrap, as all below but the shares
+    macro_f1: Figure
+    confusion: Int[np.ndarray, "c c"]
+    recall: tuple[Figure, ...]  # Wilson
+    precision: tuple[Figure, ...]  # Wilson
+    f1: Float[np.ndarray, " c"]
+    log_loss: Figure | None
+    calibration_error: Figure | None
+    reliability: Reliability | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two fixed models on the same faces; differences are the first's figure minus the other's."""
+
+    other: Figure  # accuracy of the other
+    only_first: int  # faces that the first alone gets right
+    only_other: int
+    p_value: float  # exact McNemar
+    accuracy_difference: Figure  # Bonett and Price
+    macro_f1_difference: Figure  # paired bootstrap
+
+
+def score(
+    truth: Int[np.ndarray, " n"],
+    predicted: Int[np.ndarray, " n"],
+    probabilities: Float[np.ndarray, "n c"] | None = None,
+    *,
+    classes: int = 8,
+    bins: int = 15,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Scores:
+    """Every figure with its interval; ``bins`` are those of the calibration error, the rest is the bootstrap's."""
+    matrix = confusion(truth, predicted, classes)
+    hits, cells = np.diagonal(matrix), confusion_table(truth, predicted, classes)
+
+    def over_matrices(statistic: Callable[..., Float[np.ndarray, "*r"]]) -> Figure:
+        interval = bootstrap(cells, lambda s: statistic(s.reshape(-1, classes, classes)), replicates, seed)
+        return Figure(float(statistic(matrix)), interval)
+
+    log_loss = calibration = table = None
+    if probabilities is not None:
+        losses, confidence, correct = log_losses(probabilities, truth), probabilities.max(axis=1), predicted == truth
+        mean = float(losses.mean()) if len(losses) else float("nan")
+        log_loss = Figure(mean, bootstrap(losses[:, None], lambda s: s[:, 0] / len(losses), replicates, seed))
+        gaps = calibration_table(confidence, correct, bins)
+        calibration = Figure(
+            calibration_error(confidence, correct, bins),
+            bootstrap(gaps, lambda s: np.abs(s[:, :-1]).sum(axis=1) / s[:, -1], replicates, seed),
+        )
+        table = reliability(confidence, correct, bins)
+    return Scores(
+        n=len(truth),
+        accuracy=share(int(hits.sum()), len(truth)),
+        macro_recall=over_matrices(macro_recall),
+        macro_f1=over_matrices(macro_f1),
+        confusion=matrix,
+        recall=tuple(share(int(k), int(n)) for k, n in zip(hits, matrix.sum(axis=1), strict=True)),
+        precision=tuple(share(int(k), int(n)) for k, n in zip(hits, matrix.sum(axis=0), strict=True)),
+        f1=per_class(matrix).f1,
+        log_loss=log_loss,
+        calibration_error=calibration,
+        reliability=table,
+    )
+
+
+def compare(
+    truth: Int[np.ndarray, " n"],
+    first: Int[np.ndarray, " n"],
+    other: Int[np.ndarray, " n"],
+    *,
+    classes: int = 8,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Two sets of answers about the same faces."""
+    n = len(truth)
+    only_first = int(((first == truth) & (other != truth)).sum())
+    only_other = int(((first != truth) & (other == truth)).sum())
+    cells = np.hstack([confusion_table(truth, first, classes), confusion_table(truth, other, classes)])
+
+    def f1_difference(sums: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
+        both = macro_f1(sums.reshape(-1, 2, classes, classes))
+        return np.asarray(both[:, 0] - both[:, 1])
+
+    return Comparison(
+        other=share(int((other == truth).sum()), n),
+        only_first=only_first,
+        only_other=only_other,
+        p_value=mcnemar(only_first, only_other),
+        accuracy_difference=Figure(
+            (only_first - only_other) / n if n else float("nan"), paired_difference(only_first, only_other, n)
+        ),
+        macro_f1_difference=Figure(
+            float(f1_difference(cells.sum(axis=0, keepdims=True))[0]), bootstrap(cells, f1_difference, replicates, seed)
+        ),
+    )
+
+
+def share(successes: int, n: int) -> Figure:
+    """A proportion with its Wilson interval."""
+    return Figure(successes / n if n else float("nan"), wilson(successes, n))
+
+
+def _z(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _ratio(part: Real[np.ndarray, "*r c"], whole: Real[np.ndarray, "*r c"]) -> Float[np.ndarray, "*r c"]:
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0))
+
+
+def _mean_where(values: Float[np.ndarray, "*r c"], where: Bool[np.ndarray, "*r c"]) -> Float[np.ndarray, "*r"]:
+    total, count = np.where(where, values, 0).sum(axis=-1), where.sum(axis=-1)
+    return np.asarray(np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0))

@@ -1,0 +1,359 @@
+"""An evaluation as files: ``report.json`` for programs, ``report.md`` and plots for people, ``predictions.csv``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ranfer import plots
+from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
+from ranfer.metrics import CLIP, Figure
+from ranfer.provenance import revision
+from ranfer.vocab import Expression
+
+NAMES = [expression.value for expression in Expression]
+
+
+def write_report(evaluation: Evaluation, out: Path, command: str) -> dict[str, Any]:
+    """All files of a report in the folder ``out``; gives what ``report.json`` holds."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_predictions(evaluation, out / "predictions.csv")
+    report = to_json(evaluation, command)
+    drawn = plots.draw(evaluation, out)
+    _write(out / "report.md", to_markdown(evaluation, report, drawn))
+    _write(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    return report
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
+    """What ``report.json`` holds: plain values, intervals as [low, high], null for what cannot be told."""
+    return {
+        **_group(evaluation.whole, evaluation.bins),
+        "label_rule": evaluation.rule,
+        "split": evaluation.split,
+        "subset_labels": evaluation.subset_labels,
+        "subsets": {name: _group(group, evaluation.bins) for name, group in evaluation.subsets.items()},
+        "subset_lists": {name: str(faces.path) for name, faces in evaluation.lists.items()},
+        "regions": _region_table(evaluation),
+        "model": evaluation.source,
+        "against": evaluation.against,
+        "data": {
+            "format": evaluation.dataset.name,
+            "path": str(evaluation.dataset.path),
+            "faces_in_split": evaluation.whole.scores.n + sum(evaluation.whole.excluded.values()),
+            "surprises": len(_surprises(evaluation)),
+        },
+        "intervals": {"level": 0.95, "bootstrap_replicates": evaluation.replicates, "seed": evaluation.seed},
+        "command": command,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ranfer": revision(),
+    }
+
+
+def _surprises(evaluation: Evaluation) -> list[str]:
+    return [*evaluation.dataset.surprises, *(s for faces in evaluation.lists.values() for s in faces.surprises)]
+
+
+def _group(group: Group, bins: int) -> dict[str, Any]:
+    scores, compared = group.scores, group.comparison
+    values: dict[str, Any] = {
+        "n": scores.n,
+        "excluded": sum(group.excluded.values()),
+        "excluded_reasons": group.excluded,
+        "outside_split": group.outside,
+        **_figure("accuracy", scores.accuracy),
+        **_figure("macro_recall", scores.macro_recall),
+        **_figure("macro_f1", scores.macro_f1),
+        **_figure("log_loss", scores.log_loss),
+        **_figure("calibration_error", scores.calibration_error),
+        "classes": {
+            name: {
+                "support": int(support),
+                **_figure("recall", recall),
+                **_figure("precision", precision),
+                "f1": _number(f1),
+            }
+            for name, support, recall, precision, f1 in zip(
+                NAMES, scores.confusion.sum(axis=1), scores.recall, scores.precision, scores.f1, strict=True
+            )
+        },
+        "confusion": {"labels": NAMES, "true_rows_predicted_columns": scores.confusion.tolist()},
+        "calibration": None,
+        "comparison": None,
+    }
+    if scores.reliability is not None:
+        table = scores.reliability
+        values["calibration"] = {
+            "bins": bins,
+            "edges": table.edges.tolist(),
+            "faces": table.faces.tolist(),
+            "confidence": [_number(value) for value in table.confidence],
+            "accuracy": [_number(value) for value in table.accuracy],
+        }
+    if compared is not None:
+        values["comparison"] = {
+            **_figure("other_accuracy", compared.other),
+            "only_first_right": compared.only_first,
+            "only_other_right": compared.only_other,
+            "mcnemar_p": compared.p_value,
+            **_figure("accuracy_difference", compared.accuracy_difference),
+            **_figure("macro_f1_difference", compared.macro_f1_difference),
+        }
+    return values
+
+
+def _figure(name: str, figure: Figure | None) -> dict[str, Any]:
+    if figure is None or not math.isfinite(figure.value):
+        return {name: None, f"{name}_interval": None}
+    return {name: figure.value, f"{name}_interval": [float(limit) for limit in figure.interval]}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _region_table(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Mean weight of each region over all faces, those answered rightly and wrongly, and each subset."""
+    answers = {name: evaluation.answers.of(group.samples) for name, group in evaluation.subsets.items()}
+    whole = evaluation.answers.of(evaluation.whole.samples)
+    if not whole.attends:
+        return None
+    right = whole.predicted == evaluation.whole.truth
+    weight = _weight(whole)
+    means = {"all": weight, "right": weight[right], "wrong": weight[~right]}
+    means |= {name: _weight(found) for name, found in answers.items()}
+    return {
+        "names": plots.region_names(evaluation.source, weight.shape[1]),
+        "mean_weight": {name: weight.mean(axis=0).tolist() for name, weight in means.items() if len(weight)},
+    }
+
+
+def _weight(answers: Answers) -> Float[np.ndarray, "n r"]:
+    assert answers.prediction is not None and answers.prediction.weight is not None
+    return answers.prediction.weight
+
+
+def percent(figure: Figure | None, digits: int = 2) -> str:
+    """``84.96 (83.68 to 86.16)``: a share and its interval in percent."""
+    if figure is None or not math.isfinite(figure.value):
+        return "-"
+    low, high = figure.interval
+    return f"{100 * figure.value:.{digits}f} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def _points(figure: Figure) -> str:
+    low, high = figure.interval
+    return f"{100 * figure.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
+
+
+def _plain(figure: Figure | None) -> str:
+    if figure is None or not math.isfinite(figure.value):
+        return "-"
+    return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table, first column to the left and the others to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def to_markdown(evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str]) -> str:
+    """The report for a person, from the headline down to what was left out and how to make it again."""
+    whole = evaluation.whole
+    scores = whole.scores
+    parts = [
+        f"# {plots.titles(evaluation)[0]} on {evaluation.dataset.name} {evaluation.split}",
+        f"**{percent(scores.accuracy)} % of {scores.n:,} faces are right**; macro F1 {percent(scores.macro_f1)} %, "
+        f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
+        f"95 % intervals in brackets.",
+        _subset_section(evaluation, drawn),
+        _comparison_section(evaluation),
+        _class_section(evaluation),
+        _calibration_section(evaluation),
+        _region_section(report["regions"], drawn),
+        _excluded_section(evaluation),
+        _origin_section(evaluation, report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:
+    plot = "![accuracy on the whole and on subsets](subsets.png)" if "subsets.png" in drawn else ""
+    if not evaluation.subsets:
+        return plot
+    labels = "the label rule" if evaluation.subset_labels == "rule" else "the lists themselves"
+    rows = [
+        (
+            name,
+            f"{group.scores.n:,}",
+            f"{sum(group.excluded.values()):,}",
+            percent(group.scores.accuracy),
+            percent(group.scores.macro_f1),
+            percent(group.scores.macro_recall),
+        )
+        for name, group in {evaluation.split: evaluation.whole, **evaluation.subsets}.items()
+    ]
+    notes = [
+        f"{group.outside:,} of the {group.scores.n:,} faces of *{name}* lie outside the split {evaluation.split}."
+        for name, group in evaluation.subsets.items()
+        if group.outside
+    ]
+    return "\n\n".join(
+        part
+        for part in (
+            "## Subsets",
+            f"Subset labels come from {labels}. *Excluded* faces have no label under the rule.",
+            _table(["", "n", "excluded", "accuracy, %", "macro F1, %", "macro recall, %"], rows),
+            " ".join(notes),
+            plot,
+        )
+        if part
+    )
+
+
+def _comparison_section(evaluation: Evaluation) -> str:
+    if evaluation.against is None:
+        return ""
+    rows = []
+    for name, group in {evaluation.split: evaluation.whole, **evaluation.subsets}.items():
+        found = group.comparison
+        assert found is not None
+        p = f"{found.p_value:.4f}" if found.p_value >= 1e-4 else "< 0.0001"
+        difference, f1 = found.accuracy_difference, found.macro_f1_difference
+        rows.append(
+            (
+                name,
+                f"{100 * group.scores.accuracy.value:.2f}",
+                f"{100 * found.other.value:.2f}",
+                _points(difference),
+                p,
+                f"{found.only_first:,} / {found.only_other:,}",
+                _points(f1),
+            )
+        )
+    header = ["", "accuracy, %", "other, %", "difference, points", "p", "only one right", "macro F1 difference, points"]
+    return "\n\n".join(
+        [
+            f"## Against {plots.titles(evaluation)[1]}",
+            _table(header, rows),
+            "p is the exact McNemar test of equal error rates, two-sided. The interval of the difference is that of "
+            "Bonett and Price (2012), that of macro F1 a paired bootstrap over faces. *Only one right* counts the "
+            "faces that this model, and that the other, alone gets right. All of it compares two fixed models on "
+            "these faces: another training run of either may come out differently. Of several subsets, one may have a "
+            "small p by chance.",
+        ]
+    )
+
+
+def _class_section(evaluation: Evaluation) -> str:
+    scores = evaluation.whole.scores
+    support = scores.confusion.sum(axis=1)
+    rows = [
+        (name, f"{n:,}", percent(recall, 1), percent(precision, 1), f"{100 * f1:.1f}" if math.isfinite(f1) else "-")
+        for name, n, recall, precision, f1 in zip(
+            NAMES, support, scores.recall, scores.precision, scores.f1, strict=True
+        )
+    ]
+    matrix = [
+        (f"**{name}**", *(f"**{count:,}**" if i == j else f"{count:,}" for j, count in enumerate(row)))
+        for i, (name, row) in enumerate(zip(NAMES, scores.confusion.tolist(), strict=True))
+    ]
+    return "\n\n".join(
+        [
+            "## Expressions",
+            _table(["", "faces", "recall, %", "precision, %", "F1, %"], rows),
+            "Intervals are Wilson's. The macro figures are means over the expressions that occur in the truth, with "
+            f"bootstrap intervals over faces ({evaluation.replicates:,} replicates, seed {evaluation.seed}). A draw "
+            "from a small subset may lack a rare expression; its mean is then over the others: the interval is wide.",
+            "![recall, precision and F1 of each expression](classes.png)",
+            "## Confusion",
+            _table(["true \\ predicted", *NAMES], matrix),
+            "![confusion matrix](confusion.png)",
+        ]
+    )
+
+
+def _calibration_section(evaluation: Evaluation) -> str:
+    scores = evaluation.whole.scores
+    if scores.reliability is None:
+        return "## Calibration\n\nThe predictions hold no probabilities: no log loss and no calibration error."
+    return "\n\n".join(
+        [
+            "## Calibration",
+            f"Expected calibration error {percent(scores.calibration_error)} % over {evaluation.bins} bins of equal "
+            f"width of the top probability; log loss {_plain(scores.log_loss)}, natural logarithm, probabilities "
+            f"clipped at {CLIP:g}. The interval of the calibration error leans high, because resampling adds noise "
+            "to every bin.",
+            "![reliability diagram](reliability.png)",
+        ]
+    )
+
+
+def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
+    if table is None:
+        return ""
+    means = table["mean_weight"]
+    rows = [(name, *(f"{100 * weights[i]:.1f}" for weights in means.values())) for i, name in enumerate(table["names"])]
+    parts = [
+        "## Regions",
+        "Mean weight of each region, %, over the split, over its faces answered rightly and wrongly, and over subsets.",
+        _table(["", *means], rows),
+    ]
+    if "regions.png" in drawn:
+        parts += [
+            "Below, for each true expression, a face drawn at random from those answered rightly and, to its right, "
+            "one from those answered wrongly. A region is tinted the more, the more weight it has.",
+            "![faces whose regions are tinted by their weights](regions.png)",
+        ]
+    return "\n\n".join(parts)
+
+
+def _excluded_section(evaluation: Evaluation) -> str:
+    groups = {evaluation.split: evaluation.whole, **evaluation.subsets}
+    rows = [(name, reason, f"{count:,}") for name, group in groups.items() for reason, count in group.excluded.items()]
+    if not rows:
+        return "## Left out\n\nNo face was left out."
+    return "## Left out\n\n" + _table(["", "why the rule gives no label", "faces"], rows)
+
+
+def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:
+    surprises = _surprises(evaluation)
+    described = [("evaluated", *pair) for pair in _flat(evaluation.source)]
+    described += [("against", *pair) for pair in _flat(evaluation.against or {})]
+    parts = [
+        "## How this came about",
+        f"`{report['command']}`",
+        f"ranfer {report['ranfer']}, {report['date']}. Data: {evaluation.dataset.name}, `{evaluation.dataset.path}`, "
+        f"split {evaluation.split} with {report['data']['faces_in_split']:,} faces.",
+        "\n".join(f"- {what} {key}: {value}" for what, key, value in described),
+    ]
+    if surprises:
+        shown = "\n".join(f"- {surprise}" for surprise in surprises[:10])
+        more = f"\n- and {len(surprises) - 10:,} more" if len(surprises) > 10 else ""
+        parts.append(f"{len(surprises):,} surprises in the data and lists:\n\n{shown}{more}")
+    return "\n\n".join(parts)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """A nested description as ``outer.inner`` keys."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else value))
+    return pairs

@@ -1,0 +1,129 @@
+"""Commands as people type them: what is printed, what is written, and the status."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import ranfer.data
+from ranfer.cli import app
+from ranfer.data import open_dataset
+from ranfer.data.drawn import write_ferplus
+from test_runtime import EIGHT, classifier, ours
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return write_ferplus(tmp_path_factory.mktemp("drawn") / "faces", {"train": 24, "valid": 60})
+
+
+@pytest.fixture
+def predictions(drawn, tmp_path):
+    lines = ["id,expression", *(f"{sample.id},happy" for sample in open_dataset(f"ferplus:{drawn.data}").samples)]
+    (tmp_path / "p.csv").write_text("\n".join(lines))
+    return tmp_path / "p.csv"
+
+
+def run(*words, status=0):
+    found = CliRunner().invoke(app, list(map(str, words)))
+    assert found.exit_code == status, found.output
+    return found
+
+
+def judge(drawn, tmp_path, *words, status=0):
+    data = ("--data", f"ferplus:{drawn.data}", "--split", "valid")
+    return run("evaluate", *data, "--out", tmp_path / "out", *words, status=status)
+
+
+def test_predictions_become_a_report_and_a_summary(drawn, predictions, tmp_path):
+    found = judge(drawn, tmp_path, "--predictions", predictions, "--subset", f"covered={drawn.occlusion}")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert f"{100 * report['accuracy']:.2f}" in found.stdout
+    assert "covered" in found.stdout
+    assert str(tmp_path / "out" / "report.md") in found.stdout
+    assert found.stderr == ""
+
+
+def test_anybodys_classifier_is_judged_from_its_onnx_file(drawn, tmp_path):
+    weights = np.random.default_rng(0).normal(size=(48 * 48, 8)) / 20
+    file = classifier(tmp_path / "m.onnx", shape=("b", 1, 48, 48), weights=weights)
+    words = ("--onnx", file, "--labels", ",".join(EIGHT), "--preprocess", "output=logits,mean=0.5")
+    judge(drawn, tmp_path, *words, "--against", file)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["model"]["input"]["output"] == "logits"
+    assert report["comparison"]["mcnemar_p"] == 1
+    again = judge(drawn, tmp_path, "--predictions", tmp_path / "out" / "predictions.csv")
+    assert f"{100 * report['accuracy']:.2f}" in again.stdout
+
+
+def test_a_file_of_ours_needs_no_labels(drawn, tmp_path):
+    judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "exactly one of --weights, --onnx and --predictions"),
+        (("--predictions", "p.csv", "--weights", "w"), "exactly one of"),
+        (("--predictions", "p.csv", "--labels", "sad"), "belong to an ONNX file"),
+        (("--predictions", "p.csv", "--subset", "covered"), "expected NAME=LIST"),
+        (("--predictions", "p.csv", "--label-rule", "distribution"), "evaluate with 'majority'"),
+        (("--predictions", "p.csv", "--subset-labels", "mine"), "mine"),
+        (("--predictions", "p.csv", "--nonsense"), "nonsense"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_status_2(drawn, predictions, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(predictions.parent)
+    assert message in judge(drawn, tmp_path, *words, status=2).stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_subsets_of_one_name_are_refused(drawn, predictions, tmp_path):
+    twice = ["--subset", f"s={drawn.occlusion}"] * 2
+    assert "the same name" in judge(drawn, tmp_path, "--predictions", predictions, *twice, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--predictions", "none.csv"), "none.csv: not a readable CSV file"),
+        (("--weights", "none.onnx"), "none.onnx: no such file"),
+        (("--predictions", "p.csv", "--subset", "s=none.txt"), "none.txt: cannot be read"),
+        (("--predictions", "p.csv", "--split", "tests"), "no split is called 'tests'; there are train, valid"),
+        (("--predictions", "p.csv", "--out", "p.csv/deeper"), "p.csv/deeper"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(drawn, predictions, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(predictions.parent)
+    found = judge(drawn, tmp_path, *words, status=1)
+    assert message in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_an_interrupt_is_a_line_and_status_130(drawn, predictions, tmp_path, monkeypatch):
+    def interrupted(text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ranfer.data, "open_dataset", interrupted)
+    assert judge(drawn, tmp_path, "--predictions", predictions, status=130).stderr == "stopped\n"
+
+
+def test_the_doctor_prints_and_writes_what_it_found(drawn, tmp_path):
+    file = tmp_path / "found.json"
+    found = run("data", "check", f"ferplus:{drawn.data}", "--list", drawn.pose, "--json", file)
+    assert "every face can be read" in found.stdout
+    assert json.loads(file.read_text())["splits"]["valid"]["faces"] == 60
+
+
+def test_the_doctor_fails_where_a_list_names_absent_faces(drawn, tmp_path):
+    (tmp_path / "list.txt").write_text("fer9999999\n")
+    found = run("data", "check", f"ferplus:{drawn.data}", "--list", tmp_path / "list.txt", status=1)
+    assert "faces cannot be read, or lists name faces that are not there" in found.stderr
+
+
+def test_the_version_is_printed_by_the_module_too():
+    found = subprocess.run([sys.executable, "-m", "ranfer", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("ranfer 0.")
