@@ -66,7 +66,9 @@ def published_logits(weights: dict[str, torch.Tensor], crops: torch.Tensor) -> t
         for step in backbone.steps:
             maps = step(maps)
         features.append(maps)
-    alphas = torch.stack([torch.sigmoid(F.linear(f, weights["alpha.0.weight"], weights["alpha.0.bias"])) for f in features])
+    alphas = torch.stack(
+        [torch.sigmoid(F.linear(f, weights["alpha.0.weight"], weights["alpha.0.bias"])) for f in features]
+    )
     alphas = alphas.softmax(dim=0)
     mean = (torch.stack(features) * alphas).sum(0) / alphas.sum(0)
     pairs = torch.stack([torch.cat([f, mean], dim=1) for f in features])

@@ -59,13 +59,15 @@ def rectangles(images: Float[Tensor, "b c h w"], side: Float[Tensor, "2 b"]) -> 
         start = torch.rand(len(images), device=images.device) * (1 - extent)
         place = (torch.arange(length, device=images.device) + 0.5) / length
         masks.append((place >= start[:, None]) & (place < (start + extent)[:, None]))
-    return masks[0][:, :, None] & masks[1][:, None, :]
+    rows, columns = masks
+    both: Tensor = rows[:, :, None] & columns[:, None, :]
+    return both
 
 
 def mix(
     images: Float[Tensor, "b c h w"], targets: Float[Tensor, "b k"], config: AugmentConfig
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k"]]:
-    """Mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019) with the batch in another order; both: one of them by lot."""
+    """Mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019) with the batch in another order; of both, one by lot."""
     kinds = [kind for kind in ("mixup", "cutmix") if getattr(config, kind) > 0]
     if not kinds:
         return images, targets
@@ -82,5 +84,5 @@ def mix(
     return images, torch.lerp(targets[order], targets, share[:, None])
 
 
-def _uniform(n: int, device: torch.device) -> Float[Tensor, "n"]:
+def _uniform(n: int, device: torch.device) -> Float[Tensor, n]:
     return torch.rand(n, device=device) * 2 - 1

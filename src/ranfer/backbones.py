@@ -47,7 +47,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) to (n, width, h / stride, w / stride)."""
         y = self.bn1(self.conv1(x)).relu()
-        return (self.bn2(self.conv2(y)) + self.downsample(x)).relu()
+        out: Tensor = (self.bn2(self.conv2(y)) + self.downsample(x)).relu()
+        return out
 
 
 class Bottleneck(nn.Module):
@@ -69,7 +70,8 @@ class Bottleneck(nn.Module):
         """(n, inputs, h, w) to (n, 4 width, h / stride, w / stride)."""
         y = self.bn1(self.conv1(x)).relu()
         y = self.bn2(self.conv2(y)).relu()
-        return (self.bn3(self.conv3(y)) + self.downsample(x)).relu()
+        out: Tensor = (self.bn3(self.conv3(y)) + self.downsample(x)).relu()
+        return out
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -100,13 +102,15 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         inputs = widths[0]
+        stages = []
         for number, (depth, width) in enumerate(zip(depths, widths, strict=True), start=1):
             blocks = []
             for i in range(depth):
                 stride = (first_stride if number == 1 else 2) if i == 0 else 1
                 blocks.append(block(inputs, width, stride))
                 inputs = width * block.expansion
-            self.add_module(f"layer{number}", nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.feature_size = inputs
         _initialise(self)
 
@@ -218,7 +222,8 @@ def _call(path: str, arguments: dict[str, Any]) -> nn.Module:
     module, _, name = path.rpartition(".")
     if not module:
         raise ConfigError(
-            f"backbone {path!r}: expected resnet18, resnet34, resnet50, vgg16, compact or an import path package.function"
+            f"backbone {path!r}: expected resnet18, resnet34, resnet50, vgg16, compact, "
+            f"or an import path such as package.function"
         )
     try:
         made = getattr(import_module(module), name)(**arguments)

@@ -204,7 +204,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def start_from(backbone: nn.Module, path: Path, console: Console) -> None:
     """Give a backbone the weights of a file, and print which keys matched and which did not.
 
-    A key of the network that the file lacks keeps its random start; a file of ours or the published one lends its backbone.
+    What the file lacks keeps its random start; a file of ours or of the published network lends its backbone.
 
     Raises:
         CheckpointError: nothing in the file matched.

@@ -71,6 +71,64 @@ def ranfer(
 
 
 @app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("results/demo"),
+) -> None:
+    """The whole way on drawn faces, in under a minute: a dataset, a tiny model, a report."""
+    _need_pytorch("the demo trains a model")
+    from ranfer.demo import run
+
+    run(folder, out)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings; configs/ holds some.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and TensorBoard.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run in --out stopped.")] = False,
+) -> None:
+    """Train a model; stop it at any time, and --resume."""
+    _need_pytorch("training")
+    from ranfer.config import TrainConfig, override, parse, read_yaml
+    from ranfer.train import train
+
+    settings = parse(TrainConfig, override(read_yaml(config), changes or []), str(config))
+    try:
+        train(settings, folder, out, resume)
+    except KeyboardInterrupt:
+        err.print(f"stopped; finished epochs are kept: add --resume to go on in {folder}", markup=False)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Option(help="A checkpoint.")],
+    file: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
+    calibrate: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Choose temperature and trust threshold on these faces.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of DATA to calibrate on.")] = "valid",
+    full: Annotated[bool, typer.Option("--float32", help="Keep weights as float32, in twice the space.")] = False,
+) -> None:
+    """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
+    _need_pytorch("export")
+    from ranfer.checkpoint import load
+    from ranfer.export import calibration, export
+
+    trained = load(weights)
+    fitted = None
+    if calibrate is not None:
+        fitted = calibration(trained, calibrate, split)
+        out.print(str(fitted), markup=False)
+    worst = export(trained, file, fitted, half=not full)
+    size = file.stat().st_size / 1e6
+    out.print(f"{file}: {size:.1f} MB; differs from PyTorch by {worst:.1e} at most", markup=False)
+
+
+@app.command()
 def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="Split to judge: train, valid or test.")],
@@ -130,6 +188,11 @@ def evaluate(
     _print_summary(report, folder)
 
 
+def _need_pytorch(what: str) -> None:
+    if find_spec("torch") is None:
+        raise ConfigError(f"{what}: needs PyTorch, which pip install 'ranfer[train]' brings")
+
+
 def _named(text: str) -> tuple[str, str]:
     name, equals, path = text.partition("=")
     if not (name.strip() and equals and path):
@@ -140,8 +203,7 @@ def _named(text: str) -> tuple[str, str]:
 def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
     assert path is not None  # one of three sources, as was checked
     if path.suffix in CHECKPOINTS:
-        if find_spec("torch") is None:
-            raise ConfigError(f"{path}: checkpoints need PyTorch: pip install 'ranfer[train]'")
+        _need_pytorch(f"{path}: a checkpoint")
         from ranfer.checkpoint import load
 
         trained = load(path)

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from ranfer.errors import ConfigError
 from ranfer.vocab import Box
 
-
 S = TypeVar("S", bound="Settings")
 
 
@@ -49,8 +48,8 @@ class RegionsConfig(Settings):
 class BackboneConfig(Settings):
     """The network that turns a region into a feature.
 
-    ``name`` is resnet18, resnet34, resnet50, vgg16, compact, or an import path such as ``package.module.function``, which is
-    called with ``arguments`` and gives a module from (n, c, s, s) to (n, d) or (n, d, 1, 1).
+    ``name`` is resnet18, resnet34, resnet50, vgg16, compact, or an import path such as ``package.module.function``,
+    which is called with ``arguments`` and gives a module from (n, c, s, s) to (n, d) or (n, d, 1, 1).
     """
 
     name: str = "compact"

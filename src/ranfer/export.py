@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from ranfer.checkpoint import Trained
+from ranfer.data import open_dataset
+from ranfer.data.labels import label
 from ranfer.errors import CheckpointError
+from ranfer.evaluate import answer
 from ranfer.model import RAN
 from ranfer.regions import names
 from ranfer.runtime import METADATA_KEY, open_session
@@ -29,7 +31,7 @@ TRUSTED_ACCURACY = 0.95
 
 
 class Graph(nn.Module):
-    """What the file computes: faces (b, h, w, 3) as RGB bytes of any size to the outputs in the order of ``OUTPUTS``."""
+    """What the file computes: from faces as RGB bytes of any size to the outputs, in the order of ``OUTPUTS``."""
 
     def __init__(self, model: RAN, temperature: float) -> None:
         super().__init__()
@@ -45,13 +47,15 @@ class Graph(nn.Module):
         """Boxes and mask only for models whose regions differ from face to face; the others give theirs as the last."""
         out = self.model(self.model.prepare(faces), boxes, mask)
         outputs = (out.logits / self.temperature).softmax(dim=1), out.mu, out.nu, out.weight, out.representation
-        return outputs if boxes is not None else (*outputs, self.model.boxes.expand(faces.shape[0], -1, -1))
+        shared = self.model.boxes
+        return outputs if shared is None else (*outputs, shared.expand(faces.shape[0], -1, -1))
 
 
-def export(
-    trained: Trained, path: Path, temperature: float = 1.0, trust: dict[str, float] | None = None, half: bool = True
-) -> None:
-    """Write ``path``; with ``half``, weights are rounded to float16 and stored so, and parity is that of the rounded ones.
+def export(trained: Trained, path: Path, fitted: Calibration | None = None, half: bool = True) -> float:
+    """Write ``path``; with ``half``, weights are rounded to float16 and stored so, and parity is that of these.
+
+    Returns:
+        The largest difference of any output from PyTorch's.
 
     Raises:
         CheckpointError: an output of the file differs from PyTorch's by more than ``TOLERANCE``, at any of several
@@ -60,7 +64,7 @@ def export(
     model = trained.model.eval().cpu()
     if half:
         _round_weights(model)
-    graph = Graph(model, temperature).eval()
+    graph = Graph(model, 1.0 if fitted is None else fitted.temperature).eval()
     own_boxes = model.boxes is None
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,17 +90,17 @@ def export(
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
         "labels": [expression.value for expression in Expression],
         "regions": list(names(model.config.regions)),
-        "temperature": temperature,
-        "trust": trust,
+        "calibration": None if fitted is None else fitted._asdict(),
         "weights": "float16" if half else "float32",
     }
     helper.set_model_props(written, {METADATA_KEY: json.dumps(about)})
     try:
         onnx.save(written, str(partial))
-        check_parity(graph, partial, own_boxes)
+        worst = check_parity(graph, partial, own_boxes)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+    return worst
 
 
 @torch.inference_mode()
@@ -161,8 +165,43 @@ def _store_as_half(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
+class Calibration(NamedTuple):
+    """What was chosen on n validation faces: temperature, and the least top probability at which to trust an answer.
+
+    ``kept`` is the share of faces that reach the threshold, ``accuracy`` how many of these are right. A threshold of 1
+    trusts none: no other kept ``TRUSTED_ACCURACY``.
+    """
+
+    temperature: float
+    threshold: float
+    kept: float
+    accuracy: float
+    n: int
+    data: str
+
+    def __str__(self) -> str:
+        return (
+            f"on {self.n:,} faces of {self.data}: temperature {self.temperature:.3f}; a top probability of "
+            f"{self.threshold:.3f} keeps {self.kept:.1%} of them, of which {self.accuracy:.1%} are right"
+        )
+
+
+def calibration(trained: Trained, data: str, split: str) -> Calibration:
+    """Temperature and trust threshold of a model on a split (majority labels)."""
+    dataset = open_dataset(data)
+    labels = label(dataset.split(split), "majority")
+    samples = [sample for sample, kept in zip(dataset.split(split), labels.kept, strict=True) if kept]
+    answers = answer(trained, dataset, samples)
+    assert answers.prediction is not None
+    truth, probabilities = labels.expressions[labels.kept], answers.prediction.probabilities
+    temperature = fit_temperature(probabilities, truth)
+    return Calibration(
+        temperature, *choose_trust(sharpen(probabilities, temperature), truth), len(truth), f"{dataset.name} {split}"
+    )
+
+
 def fit_temperature(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> float:
-    """The temperature with the least log loss (Guo et al. 2017), of 401 between 1/4 and 4 evenly spaced in logarithm."""
+    """The temperature with the least log loss (Guo et al. 2017), of 401 between 1/4 and 4, even in logarithm."""
     logits = np.log(np.maximum(probabilities, 1e-12))
     candidates = np.geomspace(0.25, 4, 401)
     losses = []
@@ -179,11 +218,11 @@ def sharpen(probabilities: Float[np.ndarray, "n 8"], temperature: float) -> Floa
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 
 
-def choose_trust(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> dict[str, float] | None:
-    """The least threshold on the top probability above which ``TRUSTED_ACCURACY`` of the faces are right.
+def choose_trust(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> tuple[float, float, float]:
+    """The least threshold on the top probability at which ``TRUSTED_ACCURACY`` of the faces kept are right.
 
     Returns:
-        threshold, the share of faces that is kept, how accurate the kept are, and n; None where no threshold does it.
+        threshold, share of faces kept, accuracy of these; 1, 0, 0 where no threshold does it.
     """
     top = probabilities.max(axis=1)
     order = np.argsort(-top, kind="stable")
@@ -191,11 +230,6 @@ def choose_trust(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray,
     accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
     enough = np.flatnonzero(accuracy >= TRUSTED_ACCURACY)
     if len(enough) == 0:
-        return None
+        return 1.0, 0.0, 0.0
     last = int(enough[-1])
-    return {
-        "threshold": float(top[order[last]]),
-        "kept": (last + 1) / len(right),
-        "accuracy": float(accuracy[last]),
-        "n": len(right),
-    }
+    return float(top[order[last]]), (last + 1) / len(right), float(accuracy[last])

@@ -1,8 +1,8 @@
 """The Region Attention Network: regions of a face, one backbone, attention, one representation.
 
 Source: Wang et al., Region Attention Networks for Pose and Occlusion Robust Facial Expression Recognition, IEEE TIP 29
-(2020) 4057-4069, section III. Two normalisations: ``ratio`` is what the equations say; ``softmax`` is what the published
-code does, passing mu and nu once more through a softmax over regions.
+(2020) 4057-4069, section III. Two normalisations: ``ratio`` is what the equations say; ``softmax`` is what the
+published code does, passing mu and nu once more through a softmax over regions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Attention(nn.Module):
     def forward(
         self, features: Float[Tensor, "b r d"], mask: Bool[Tensor, "b r"] | None = None
     ) -> tuple[Float[Tensor, "b p"], Float[Tensor, "b r"], Float[Tensor, "b r"], Float[Tensor, "b r"]]:
-        """Representation P, mu, nu, and the weights of the regions; a region that the mask leaves out counts nothing."""
+        """P, mu, nu, and the weights of the regions; a region that the mask leaves out counts nothing."""
         if mask is not None:  # 0 times an infinite feature would still be felt
             features = features.masked_fill(~mask[..., None], 0.0)
         mu = nu = features.new_ones(features.shape[:2]) if mask is None else mask.to(features.dtype)
@@ -83,6 +83,8 @@ def _mean(features: Float[Tensor, "b r d"], weights: Float[Tensor, "b r"]) -> Fl
 
 class RAN(nn.Module):
     """From faces to logits of the eight expressions; with ``attention: none`` the plain network it is compared with."""
+
+    boxes: Tensor | None  # (1, r, 4) where all faces share their regions
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

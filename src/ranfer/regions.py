@@ -84,12 +84,13 @@ def landmark_regions(
     A crop keeps its point in the middle, also where it leaves the face; cropping then repeats the border. A point that
     is NaN gives an absent region: False in the mask.
     """
+    face = np.array(FACE, dtype=np.float32)
     reach = np.asarray(radii, dtype=np.float32)[None, :, None, None]
     centre = points[:, None]  # (b, 1, 5, 2) against radii (1, n, 1, 1)
     crops = np.concatenate([centre - reach, centre + reach], axis=-1).reshape(len(points), -1, 4)
-    boxes = np.concatenate([np.tile(np.float32(FACE), (len(points), 1, 1)), crops], axis=1).astype(np.float32)
-    mask = ~np.isnan(boxes).any(axis=-1)
-    return np.where(mask[..., None], boxes, np.float32(FACE)), mask
+    boxes = np.concatenate([np.tile(face, (len(points), 1, 1)), crops], axis=1).astype(np.float32)
+    mask = np.asarray(~np.isnan(boxes).any(axis=-1))
+    return np.where(mask[..., None], boxes, face), mask
 
 
 def regions_of(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning_fabric
 import numpy as np
@@ -39,7 +39,7 @@ BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 STATE_FORMAT = "ranfer-run-1"
 
 
-class LossIsNaN(RanferError):
+class LossError(RanferError):
     """Training has left the numbers; the message says where, and what to try."""
 
 
@@ -86,20 +86,22 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     Raises:
         ConfigError: ``out`` holds a run already and ``resume`` is False, or settings that do not go together.
         CheckpointError: the state to resume is truncated or of other settings, or a checkpoint cannot be written.
-        LossIsNaN: the loss is no longer a number.
+        LossError: the loss is no longer a number.
     """
     if (out / LAST).exists() and not resume:
         raise ConfigError(f"{out}: holds a run already; add --resume to go on with it, or name another folder")
-    fabric = lightning_fabric.Fabric(accelerator="auto", devices="auto", precision=config.precision)
-    fabric.launch()  # with torchrun there is one process a device; without, one device
+    # One device, or with torchrun as many as it starts processes.
+    local, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    fabric = lightning_fabric.Fabric("auto", devices=local, num_nodes=world // local, precision=config.precision)
+    fabric.launch()
     lead = fabric.is_global_zero
     console = console if lead else Console(quiet=True)
 
     learn, learn_hash = load_faces(config, config.data.train, config.data.label_rule)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
-            f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and a multiple of "
-            f"the {fabric.world_size} processes"
+            f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
+            f"a multiple of the {fabric.world_size} processes"
         )
     learn = replace(learn, pixels=learn.pixels.to(fabric.device), targets=learn.targets.to(fabric.device))
     valid, valid_hash = load_faces(config, config.data.valid, "majority")
@@ -109,7 +111,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     model = RAN(config.model)
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
-    model = model.to(fabric.device, memory_format=torch.channels_last)
+    model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
         AveragedModel(model, multi_avg_fn=_decaying(config.ema), use_buffers=True) if config.ema is not None else None
     )
@@ -119,19 +121,21 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         "data_hash": {"train": learn_hash, "valid": valid_hash},
         "revision": revision(),
     }
-    epoch, history = 0, []
+    done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
-        epoch, history = _resume(out / LAST, about, model, average, optimizer)
-        console.print(f"resuming after epoch {epoch} of {config.epochs}", highlight=False)
+        done, history = _resume(out / LAST, about, model, average, optimizer)
+        console.print(f"resuming after epoch {done} of {config.epochs}", highlight=False)
     if lead:
         _rewrite_metrics(out / METRICS, history)
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=epoch) if lead else None
-    learner, optimizer = fabric.setup(torch.compile(model, dynamic=False) if config.compile else model, optimizer)
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=done) if lead else None
+    # All batches are of one size, so one compiled graph serves.
+    network = cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model
+    learner, optimizer = fabric.setup(network, optimizer)
 
     steps = len(learn.samples) // config.batch
     with _progress(console) as progress:
-        bar = progress.add_task("", total=config.epochs * steps, completed=epoch * steps)
-        for epoch in range(epoch + 1, config.epochs + 1):
+        bar = progress.add_task("", total=config.epochs * steps, completed=done * steps)
+        for epoch in range(done + 1, config.epochs + 1):
             torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
             started = time.perf_counter()
             model.train()
@@ -142,9 +146,9 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["scale"]
                 loss, right = training_step(learner, learn, chosen, config, epoch, fabric.device)
-                total.add(loss.item(), right.item(), len(chosen))
+                total.add(loss.item(), int(right.item()), len(chosen))
                 if not math.isfinite(total.last):
-                    raise LossIsNaN(_nan_message(learn, chosen, epoch, step, rate))
+                    raise LossError(_nan_message(learn, chosen, epoch, step, rate))
                 fabric.backward(loss)
                 if config.optimizer.clip is not None:
                     fabric.clip_gradients(learner, optimizer, max_norm=config.optimizer.clip)
@@ -155,7 +159,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
                 progress.update(bar, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
             seconds = time.perf_counter() - started
 
-            chosen_model: RAN = model if average is None else average.module
+            chosen_model = model if average is None else cast(RAN, average.module)
             figures = validate(chosen_model, valid)
             history.append({"epoch": epoch, "lr": rate, **total.figures(), **figures, "seconds": round(seconds, 2)})
             if writer is not None:
@@ -177,8 +181,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         writer.close()
     best = max(history, key=lambda past: past["valid_accuracy"])
     console.print(
-        f"best: epoch {best['epoch']}, {best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces (majority); "
-        f"{out / BEST}",
+        f"best: epoch {best['epoch']}, {best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces "
+        f"(majority); {out / BEST}",
         highlight=False,
     )
     return out / BEST
@@ -347,9 +351,9 @@ def _progress(console: Console) -> Progress:
 def _nan_message(faces: Faces, chosen: Int[np.ndarray, " b"], epoch: int, step: int, rate: float) -> str:
     ids = ", ".join(faces.samples[i].id for i in chosen[:4])
     return (
-        f"the loss is no longer a number at epoch {epoch}, step {step} (learning rate {rate:.4g}; {len(chosen)} faces: {ids}, "
-        "...). Try a smaller optimizer.lr, a longer schedule.warmup, optimizer.clip=1, or precision=32-true. "
-        "The checkpoints of earlier epochs are untouched."
+        f"the loss is no longer a number at epoch {epoch}, step {step} (learning rate {rate:.4g}; {len(chosen)} "
+        f"faces: {ids}, ...). Try a smaller optimizer.lr, a longer schedule.warmup, optimizer.clip=1, "
+        "or precision=32-true. The checkpoints of earlier epochs are untouched."
     )
 
 

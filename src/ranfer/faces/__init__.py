@@ -1,0 +1,1 @@
+"""Faces in pictures: where they are, and how they become what a model expects."""

@@ -1,0 +1,268 @@
+"""Where the faces of a picture are: MTCNN, and adapters for other detectors.
+
+Pixel coordinates count from the picture's upper left corner: the first pixel spans 0 to 1, its centre is at 0.5.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from jaxtyping import Float, Int, UInt8
+
+from ranfer.errors import CheckpointError, ConfigError
+from ranfer.faces.mtcnn import open_networks
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """A face in a picture, in pixels of that picture.
+
+    box: left, top, right, bottom; it may reach beyond the picture.
+    score: how sure the detector is, 0 to 1.
+    landmarks: x and y of left eye, right eye, nose tip, left and right mouth corner, left and right as seen in the
+        picture; None from a detector that does not tell them.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: Float[np.ndarray, "5 2"] | None = None
+
+
+Detector = Callable[[UInt8[np.ndarray, "h w 3"]], list[Detection]]
+
+WINDOW, STEP = 12, 2  # the first network sees squares of 12 pixels, at every other pixel
+SHRINK = 0.709  # from one level of the pyramid to the next: half the area
+BATCH = 512  # crops in one call of a network
+MARGIN = 128  # what lies beyond the picture's border, about 0 after normalisation
+
+
+class MTCNN:
+    """The cascade of Zhang et al. (2016); call it on an RGB picture, from any number of threads at once.
+
+    Departures from the original: O-Net's threshold is 0.7 instead of 0.8 (more turned faces), crops are resampled
+    by area, and suppression is greedy as in the paper (the ``mtcnn`` distribution lets suppressed boxes suppress).
+
+    Args:
+        min_face: side of the smallest face to find, in pixels, 12 or more.
+        thresholds: score that a candidate must pass in each of the three stages.
+        max_pixels: a larger picture is first shrunk to so many pixels, which bounds time and memory; ``min_face``
+            then counts pixels of the shrunk picture. Faces are always reported in pixels of the picture as it came.
+        threads: of each network; None leaves their number to the runtime.
+
+    Raises:
+        ConfigError: a setting out of range.
+        CheckpointError: the weights are not installed.
+    """
+
+    def __init__(
+        self,
+        min_face: int = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        max_pixels: int = 4_000_000,
+        threads: int | None = None,
+    ) -> None:
+        if not min_face >= WINDOW:
+            raise ConfigError(f"min_face must be {WINDOW} pixels or more, got {min_face}")
+        if len(thresholds) != 3 or not all(0 <= threshold < 1 for threshold in thresholds):
+            raise ConfigError(f"thresholds must be three numbers from 0 to below 1, got {thresholds}")
+        if max_pixels < 1:
+            raise ConfigError(f"max_pixels must be positive, got {max_pixels}")
+        self._arguments = (min_face, thresholds, max_pixels, threads)
+        self._min_face, self._thresholds, self._max_pixels = min_face, thresholds, max_pixels
+        self._networks = open_networks(threads)
+
+    def __reduce__(self) -> tuple[type[MTCNN], tuple[Any, ...]]:
+        return MTCNN, self._arguments
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
+        """The faces of an RGB picture, best first; a picture that is too small for any has none."""
+        small, zoom = shrink_to(image, self._max_pixels)
+        boxes, scores, points = self._output(small, self._refine(small, self._propose(small)))
+        return [
+            Detection(tuple((box * np.tile(zoom, 2)).tolist()), float(score), five * zoom)
+            for box, score, five in zip(boxes, scores, points, strict=True)
+        ]
+
+    def _propose(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 4"]:
+        """P-Net on every level of the pyramid."""
+        boxes, scores = [np.empty((0, 4))], [np.empty(0)]
+        for level in _pyramid(image, WINDOW / self._min_face):
+            offsets, score = self._networks.proposal.run(None, {"pixels": level[None]})
+            row, column = np.nonzero(score[0] > self._thresholds[0])
+            corner = STEP * np.stack([column, row], axis=1)
+            found = np.hstack([corner, corner + WINDOW]) + WINDOW * offsets[0][:, row, column].T.astype(float)
+            # The level's true scale: its sides are whole numbers, so it differs a little between x and y.
+            found *= np.tile(np.divide(image.shape[1::-1], level.shape[1::-1]), 2)
+            kept = suppress(found, score[0][row, column], 0.5)
+            boxes.append(found[kept])
+            scores.append(score[0][row, column][kept])
+        everything = np.concatenate(boxes)
+        return everything.take(suppress(everything, np.concatenate(scores), 0.7), axis=0)
+
+    def _refine(self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "m 4"]:
+        """R-Net on all candidates in one call."""
+        squares, crops = _crops(image, boxes, 24)
+        offsets, scores = _run(self._networks.refinement, crops)
+        passed = scores > self._thresholds[1]
+        found = _moved(squares, offsets)[passed]
+        return found.take(suppress(found, scores[passed], 0.7), axis=0)
+
+    def _output(
+        self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]
+    ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
+        """O-Net on all remaining candidates in one call."""
+        squares, crops = _crops(image, boxes, 48)
+        offsets, points, scores = _run(self._networks.output, crops)
+        passed = scores > self._thresholds[2]
+        found = _moved(squares, offsets)[passed]
+        kept = np.flatnonzero(passed)[suppress(found, scores[passed], 0.7, nested=True)]
+        side = (squares[:, 2] - squares[:, 0])[:, None, None]
+        five = squares[:, None, :2] + side * points.reshape(-1, 2, 5).transpose(0, 2, 1)  # five x, then five y
+        return _moved(squares, offsets)[kept], scores[kept], five[kept]
+
+
+def suppress(
+    boxes: Float[np.ndarray, "n 4"], scores: Float[np.ndarray, " n"], threshold: float, *, nested: bool = False
+) -> Int[np.ndarray, " k"]:
+    """Greedy non-maximum suppression: which boxes stay, best first.
+
+    A box goes where it overlaps a better one that stays by more than ``threshold``: intersection over union or, with
+    ``nested``, over the smaller of the two areas.
+    """
+    order = np.argsort(-scores, kind="stable")
+    upper, lower = boxes[order, :2], boxes[order, 2:]
+    area = (lower - upper).prod(axis=1)
+    stays = np.ones(len(order), dtype=bool)
+    for best in range(len(order)):
+        if stays[best]:
+            rest = slice(best + 1, None)
+            sides = np.minimum(lower[best], lower[rest]) - np.maximum(upper[best], upper[rest])
+            both = np.maximum(sides, 0).prod(axis=1)
+            whole = np.minimum(area[best], area[rest]) if nested else area[best] + area[rest] - both
+            stays[rest] &= both <= threshold * whole
+    return order[stays]
+
+
+def shrink_to(
+    image: UInt8[np.ndarray, "h w 3"], max_pixels: int
+) -> tuple[UInt8[np.ndarray, "small_h small_w 3"], tuple[float, float]]:
+    """A picture of at most about ``max_pixels``, and the factors that take its x and y back to the original's."""
+    height, width = image.shape[:2]
+    scale = math.sqrt(max_pixels / max(height * width, 1))
+    if scale >= 1:
+        return image, (1.0, 1.0)
+    small = cv2.resize(image, (max(int(width * scale), 1), max(int(height * scale), 1)), interpolation=cv2.INTER_AREA)
+    return small, (width / small.shape[1], height / small.shape[0])
+
+
+def _pyramid(image: UInt8[np.ndarray, "h w 3"], scale: float) -> Iterator[UInt8[np.ndarray, "level_h level_w 3"]]:
+    """The picture at ``scale`` and ever smaller, as long as a window fits into it."""
+    height, width = image.shape[:2]
+    while min(height, width) * scale >= WINDOW:
+        yield cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        scale *= SHRINK
+
+
+def _crops(
+    image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"], size: int
+) -> tuple[Float[np.ndarray, "m 4"], UInt8[np.ndarray, "m {size} {size} 3"]]:
+    """The boxes as squares of whole pixels, and what they show, resampled to ``size``; those off the picture go."""
+    height, width = image.shape[:2]
+    sides = np.round((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)).astype(int)
+    corners = np.round((boxes[:, :2] + boxes[:, 2:]) / 2 - sides[:, None] / 2).astype(int)
+    inside = (sides > 0) & (corners < (width, height)).all(axis=1) & (corners + sides[:, None] > 0).all(axis=1)
+    sides, corners = sides[inside], corners[inside]
+    crops = np.empty((len(sides), size, size, 3), dtype=np.uint8)
+    for crop, (left, top), side in zip(crops, corners.tolist(), sides.tolist(), strict=True):
+        beyond = max(-top, 0), max(top + side - height, 0), max(-left, 0), max(left + side - width, 0)
+        content = image[max(top, 0) : top + side, max(left, 0) : left + side]
+        if any(beyond):
+            content = cv2.copyMakeBorder(content, *beyond, cv2.BORDER_CONSTANT, value=(MARGIN,) * 3)
+        cv2.resize(content, (size, size), dst=crop, interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+    return np.hstack([corners, corners + sides[:, None]]).astype(float), crops
+
+
+def _run(network: onnxruntime.InferenceSession, crops: UInt8[np.ndarray, "n size size 3"]) -> list[np.ndarray]:
+    """All crops in one call, or in several where a picture has so many candidates that memory would swell."""
+    starts = range(0, max(len(crops), 1), BATCH)
+    parts = [network.run(None, {"pixels": crops[start : start + BATCH]}) for start in starts]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _moved(squares: Float[np.ndarray, "n 4"], offsets: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """Each edge moved by its offset, which counts in sides of the square."""
+    moved: np.ndarray = squares + offsets * (squares[:, 2] - squares[:, 0])[:, None]
+    return moved
+
+
+class YuNet:
+    """OpenCV's detector from a model file of the user's; call it on an RGB picture, from any number of threads.
+
+    The file is ``face_detection_yunet_*.onnx`` of the OpenCV model zoo. The detector is made for faces of about 10 to
+    300 pixels, so a picture of more than ``max_pixels`` is shrunk first.
+
+    Raises:
+        CheckpointError: no such file, or none that OpenCV reads as a face detector.
+    """
+
+    def __init__(self, path: Path, threshold: float = 0.7, max_pixels: int = 1_000_000) -> None:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file; expected a YuNet model (face_detection_yunet_*.onnx)")
+        self._arguments = (path, threshold, max_pixels)
+        self._max_pixels = max_pixels
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold)
+            self._detector.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network fails here at the latest
+        except cv2.error as error:
+            raise CheckpointError(f"{path}: OpenCV cannot read it as a YuNet model ({error.err})") from error
+        self._lock = threading.Lock()  # the size of the picture is a state of OpenCV's detector
+
+    def __reduce__(self) -> tuple[type[YuNet], tuple[Any, ...]]:
+        return YuNet, self._arguments
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
+        """The faces of an RGB picture, best first."""
+        if min(image.shape) == 0:
+            return []
+        small, zoom = shrink_to(image, self._max_pixels)
+        with self._lock:
+            self._detector.setInputSize(small.shape[1::-1])
+            _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return []
+        # A row: left, top, width, height, five points, score. Its "right eye" is the person's, the left one seen.
+        corners = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) * np.tile(zoom, 2)
+        points = rows[:, 4:14].reshape(-1, 5, 2) * zoom
+        order = np.argsort(-rows[:, 14], kind="stable")
+        return [Detection(tuple(corners[i].tolist()), float(rows[i, 14]), points[i].astype(float)) for i in order]
+
+
+def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
+    """The picture as one face, which is thereby framed; an empty picture shows none."""
+    height, width = image.shape[:2]
+    return [Detection((0.0, 0.0, float(width), float(height)), 1.0)] if image.size else []
+
+
+def open_detector(name: str, threads: int | None = None) -> Detector:
+    """A detector by name: ``mtcnn``, ``none`` (:func:`whole_picture`), or ``yunet:FILE``.
+
+    Raises:
+        ConfigError: no detector has that name.
+        CheckpointError: its weights are missing or damaged.
+    """
+    kind, _, file = name.partition(":")
+    if name == "mtcnn":
+        return MTCNN(threads=threads)
+    if name == "none":
+        return whole_picture
+    if kind == "yunet" and file:
+        return YuNet(Path(file))
+    raise ConfigError(f"--detector {name}: expected mtcnn, none, or yunet:FILE")

@@ -1,0 +1,99 @@
+"""What a user names, as an ordered list of picture files: files, folders, patterns, and lists of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
+SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass
+class Listing:
+    """Picture files in the order in which they were named, each once; and a line for each input that gives none."""
+
+    pictures: list[Path] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def list_pictures(
+    inputs: Sequence[str], read: Callable[[], bytes] | None = None, skip: Collection[Path] = ()
+) -> Listing:
+    """The pictures that the inputs name; a file that is reached twice, by links too, counts once.
+
+    An input is a file, a folder (with all folders in it, but nothing hidden, in the order of names), a pattern such as
+    ``photos/*.jpg`` or ``photos/**/*.png``, or ``-``: a list of files, folders and patterns, one a line (or
+    separated by NUL), as ``read`` gives it. Whether a named file exists shows when it is read.
+
+    Args:
+        skip: files and folders to pass over, where a folder or a pattern leads to them.
+    """
+    listing, seen = Listing(), set[str]()
+    skipped = {os.path.realpath(path) for path in skip}
+    for where, name in _names(inputs, read):
+        found = _expand(name, where, skipped, listing.problems)
+        for path in found:
+            real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                listing.pictures.append(path)
+    return listing
+
+
+def _names(inputs: Sequence[str], read: Callable[[], bytes] | None) -> Iterator[tuple[str, str]]:
+    """Each name, and what messages call it: ``standard input:17: photos``."""
+    for name in inputs:
+        if name != "-":
+            yield name, name
+        elif read is not None:
+            content = read()
+            ends = b"\0" if b"\0" in content else b"\n"  # as `find -print0` and `ls` write them
+            for number, line in enumerate(content.split(ends), start=1):
+                if text := os.fsdecode(line).strip("\r\n"):  # names may begin and end with spaces
+                    yield f"standard input:{number}: {text}", text
+
+
+def _expand(name: str, where: str, skipped: set[str], problems: list[str]) -> Iterable[Path]:
+    path = Path(name)
+    if not name:  # Path would take it for the current folder
+        problems.append("an input is an empty name")
+        return []
+    if path.is_dir():
+        found = list(_in_folder(path, skipped, problems))
+        if not found:
+            problems.append(f"{where}: no pictures in this folder (none of {', '.join(sorted(SUFFIXES))})")
+        return found
+    if glob.has_magic(name) and not path.exists():
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
+        found = [path for match in matches for path in _matched(Path(match), skipped, problems)]
+        if not found:
+            problems.append(f"{where}: no picture matches this pattern")
+        return found
+    return [path]
+
+
+def _matched(match: Path, skipped: set[str], problems: list[str]) -> Iterable[Path]:
+    if match.is_dir():
+        return _in_folder(match, skipped, problems)
+    return [match] if _is_picture(match, skipped) else []
+
+
+def _in_folder(folder: Path, skipped: set[str], problems: list[str]) -> Iterator[Path]:
+    def report(error: OSError) -> None:
+        problems.append(f"{error.filename}: {error.strerror}")
+
+    for parent, folders, files in os.walk(folder, onerror=report):
+        visible = (name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in visible if os.path.realpath(Path(parent, name)) not in skipped)
+        for name in sorted(files):
+            path = Path(parent, name)
+            if not name.startswith(".") and _is_picture(path, skipped):
+                yield path
+
+
+def _is_picture(path: Path, skipped: set[str]) -> bool:
+    return path.suffix.lower() in SUFFIXES and os.path.realpath(path) not in skipped

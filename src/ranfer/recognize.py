@@ -1,0 +1,334 @@
+"""From a picture to its faces and what they express: detection, alignment and the model, in one call."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+
+from ranfer import images
+from ranfer.errors import CheckpointError, ConfigError, ImageError, RanferError
+from ranfer.faces.align import align, find_frame
+from ranfer.faces.detect import Detection, Detector, open_detector, shrink_to, whole_picture
+from ranfer.runtime import METADATA_KEY, OnnxModel, metadata, open_session
+from ranfer.vocab import Box, Expression, Occlusion, Prediction
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
+BATCH = 64  # faces in one call of the model
+TINY = 20  # pixels; the detector looks for faces from this size on, and smaller ones show too little
+MAX_PIXELS = 1_000_000  # of a picture that is taken as a face: the model shrinks it further in any case
+
+Picture = str | os.PathLike[str] | np.ndarray | Image.Image
+Point = tuple[float, float]
+
+
+class Region(NamedTuple):
+    """A part of a face that the model looked at: its name, where it lies on the aligned face, and its weight."""
+
+    name: str
+    box: Box
+    weight: float
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a picture and what it expresses; pixels are those of the picture as it came.
+
+    box: left, top, right, bottom in pixels; it may reach beyond the picture.
+    score: how sure the detector is, 0 to 1.
+    landmarks: x and y of left eye, right eye, nose tip, left and right mouth corner, as seen; None where the detector
+        does not tell them.
+    expression, probability: the likeliest of ``probabilities``, which are calibrated and sum to 1.
+    regions: what the model looked at, the whole face first; the weights sum to 1.
+    trusted, reason: whether to believe the expression, and why not.
+    yaw, pitch, roll: degrees. occlusion: a probability each. None as long as no model estimates them.
+    feature: the face representation P, where it was asked for.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: tuple[Point, ...] | None
+    expression: Expression
+    probability: float
+    probabilities: dict[Expression, float]
+    regions: tuple[Region, ...]
+    trusted: bool
+    reason: str | None = None
+    yaw: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+    occlusion: dict[Occlusion, float] | None = None
+    feature: Float[np.ndarray, " d"] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def corners(self) -> tuple[Point, Point, Point, Point]:
+        """The square of the picture that became the aligned face: its corners clockwise, from the face's upper left.
+
+        A face without landmarks is not turned, and its box is its frame.
+        """
+        left, top, right, bottom = self.box
+        if self.landmarks is None:
+            return (left, top), (right, top), (right, bottom), (left, bottom)
+        x, y, side, roll = find_frame(Detection(self.box, self.score, np.array(self.landmarks)))
+        across = side / 2 * np.array([math.cos(math.radians(roll)), math.sin(math.radians(roll))])
+        down = np.array([-across[1], across[0]])
+        offsets = (-across - down, across - down, across + down, down - across)
+        first, second, third, fourth = ((float(x + offset[0]), float(y + offset[1])) for offset in offsets)
+        return first, second, third, fourth
+
+
+class Found(NamedTuple):
+    """A detected face and its pixels in the form that the model gets."""
+
+    detection: Detection
+    pixels: UInt8[np.ndarray, "h w 3"]
+
+
+class _Parts(NamedTuple):
+    model: OnnxModel
+    detect: Detector
+
+
+class Recognizer:
+    """Tells the expressions of all faces in pictures; call it from any number of threads at once.
+
+    It can be pickled, and opens its files again on the other side. In a ``with`` block it gives its memory back at
+    the end.
+
+    >>> import numpy as np, ranfer
+    >>> with ranfer.load(detector="none") as recognizer:  # the picture is a face
+    ...     (face,) = recognizer(np.zeros((48, 48, 3), dtype=np.uint8))
+    >>> len(face.probabilities)
+    8
+
+    Args:
+        weights: a file that ``ranfer export`` wrote.
+        detector: ``mtcnn``, ``none`` (a picture is a face), ``yunet:FILE``, or any function from an RGB picture to
+            a list of :class:`ranfer.faces.detect.Detection`.
+        classes: 8, or 7 to leave contempt out; the others' probabilities then sum to 1.
+        features: give each face its representation, too.
+        threads: of each network of the detector; None leaves their number to the runtime.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged, or not written by ``ranfer export``.
+        ConfigError: an unknown detector, or another number of classes.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        detector: str | Detector = "mtcnn",
+        classes: int = 8,
+        features: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        if classes not in (7, 8):
+            raise ConfigError(f"classes must be 8, or 7 without contempt; got {classes}")
+        self._arguments = (weights, detector, classes, features, threads)
+        self._classes = [e for e in Expression if classes == 8 or e is not Expression.CONTEMPT]
+        model = _open_model(weights)
+        self.description = model.description
+        try:
+            self._size = int(self.description["model"]["size"])
+            self.regions = tuple(map(str, self.description["regions"]))
+            trust = self.description["trust"]
+            self._threshold = None if trust is None else float(trust["threshold"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{weights}: its description lacks model.size, regions or trust ({error!r})"
+            ) from None
+        detect = open_detector(detector, threads) if isinstance(detector, str) else detector
+        self._open: _Parts | None = _Parts(model, detect)
+        self._features = features
+        if features:
+            self.judge([[Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))]])  # or raise
+
+    def __reduce__(self) -> tuple[type[Recognizer], tuple[Any, ...]]:
+        return Recognizer, self._arguments
+
+    def __enter__(self) -> Recognizer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = None
+
+    @property
+    def _parts(self) -> _Parts:
+        if self._open is None:
+            raise RanferError("this recognizer was closed when its with block ended")
+        return self._open
+
+    @property
+    def classes(self) -> tuple[Expression, ...]:
+        """The expressions that it tells apart."""
+        return tuple(self._classes)
+
+    def settings(self) -> dict[str, Any]:
+        """What its answers depend on, as plain values: the weights' SHA-256, the detector, classes and features."""
+        weights, detector, classes, features, _ = self._arguments
+        return {
+            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+            "detector": detector
+            if isinstance(detector, str)
+            else getattr(detector, "__name__", type(detector).__name__),
+            "classes": classes,
+            "features": features,
+        }
+
+    @overload
+    def __call__(self, picture: Picture) -> list[Face]: ...
+
+    @overload
+    def __call__(self, picture: Sequence[Picture]) -> list[list[Face]]: ...
+
+    def __call__(self, picture: Picture | Sequence[Picture]) -> list[Face] | list[list[Face]]:
+        """The faces of a picture, the largest first; of a list of pictures, a list for each.
+
+        A picture is a path, a PIL image, or an array of bytes: (h, w, 3) RGB, or (h, w) or (h, w, 1) grey. All faces
+        of a list go through the model together.
+
+        Raises:
+            ImageError: a picture cannot be read; the message names it.
+        """
+        if isinstance(picture, Sequence) and not isinstance(picture, str):
+            return self.judge([self.find(as_rgb(one, f"pictures[{i}]")) for i, one in enumerate(picture)])
+        return self.judge([self.find(as_rgb(picture, "the picture"))])[0]
+
+    def find(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Found]:
+        """The faces of an RGB picture, the largest first, in the form that :meth:`judge` takes."""
+        detect = self._parts.detect
+        if detect is whole_picture:
+            small, _ = shrink_to(image, MAX_PIXELS)
+            return [Found(detection, small) for detection in detect(image)]
+        found = sorted(detect(image), key=lambda detection: -_area(detection.box))
+        return [Found(detection, align(image, detection, self._size)[0]) for detection in found]
+
+    def judge(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
+        """What the faces of several pictures express; those of one size go through the model in batches.
+
+        Raises:
+            CheckpointError: the model gives no features, or numbers that are not finite.
+        """
+        flat = [one for picture in found for one in picture]
+        faces: dict[int, Face] = {}
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for place, one in enumerate(flat):
+            by_size.setdefault(one.pixels.shape, []).append(place)
+        for places in by_size.values():
+            for start in range(0, len(places), BATCH):
+                batch = places[start : start + BATCH]
+                said = self._parts.model(np.stack([flat[place].pixels for place in batch]), [str(p) for p in batch])
+                if not np.isfinite(said.probabilities).all():
+                    raise CheckpointError(f"{self.description['file']}: its probabilities are not finite numbers")
+                faces |= {place: self._face(flat[place].detection, said, row) for row, place in enumerate(batch)}
+        in_order = iter(range(len(flat)))
+        return [[faces[next(in_order)] for _ in picture] for picture in found]
+
+    def _face(self, detection: Detection, said: Prediction, row: int) -> Face:
+        kept = said.probabilities[row, [expression.column for expression in self._classes]].astype(np.float64)
+        kept = np.maximum(kept, np.finfo(np.float32).tiny)  # where contempt had it all, the others share alike
+        kept /= kept.sum()
+        expression, probability = self._classes[int(kept.argmax())], float(kept.max())
+        reasons = [*self._doubts(expression, probability), *_size_doubts(detection.box)]
+        regions: tuple[Region, ...] = ()
+        if said.weight is not None and said.boxes is not None:
+            parts = zip(self.regions, said.boxes[row].tolist(), said.weight[row].tolist(), strict=True)
+            regions = tuple(Region(name, Box(*box), weight) for name, box, weight in parts)
+        return Face(
+            box=detection.box,
+            score=detection.score,
+            landmarks=None if detection.landmarks is None else tuple((x, y) for x, y in detection.landmarks.tolist()),
+            expression=expression,
+            probability=probability,
+            probabilities=dict(zip(self._classes, kept.tolist(), strict=True)),
+            regions=regions,
+            trusted=not reasons,
+            reason="; ".join(reasons) or None,
+            feature=self._feature(said, row) if self._features else None,
+        )
+
+    def _doubts(self, expression: Expression, probability: float) -> list[str]:
+        if self._threshold is None:
+            return ["unknown: these weights carry no measured threshold"]
+        if probability >= self._threshold:
+            return []
+        shown = math.floor(100 * probability) / 100  # rounding up could show the threshold itself
+        return [f"unsure: {expression} {shown:.2f} of {self._threshold:.2f} needed"]
+
+    def _feature(self, said: Prediction, row: int) -> Float[np.ndarray, " d"]:
+        feature = getattr(said, "representation", None)
+        if feature is None:
+            raise CheckpointError(f"{self.description['file']}: these weights give no features; export them anew")
+        return np.array(feature[row])
+
+
+def load(
+    weights: Path | str | None = None,
+    detector: str | Detector = "mtcnn",
+    *,
+    classes: int = 8,
+    features: bool = False,
+    threads: int | None = None,
+) -> Recognizer:
+    """A recognizer with the weights of the package, or with a file of yours; see :class:`Recognizer`.
+
+    >>> import ranfer
+    >>> recognizer = ranfer.load()
+    >>> for face in recognizer("photo.jpg"):  # doctest: +SKIP
+    ...     print(face.expression, face.probability, face.regions)
+    """
+    return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
+
+
+def as_rgb(picture: Picture, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Any form of a picture as RGB bytes; ``name`` is what errors call an array or a PIL image.
+
+    Raises:
+        ImageError: a file that cannot be read, an array of another shape or kind, or something else altogether.
+    """
+    if isinstance(picture, str | os.PathLike):
+        return images.decode_image(Path(picture), os.fspath(picture))
+    if isinstance(picture, Image.Image):
+        try:
+            return np.asarray(images._to_rgb(ImageOps.exif_transpose(picture)))
+        except (OSError, ValueError, SyntaxError) as error:  # an image that is read only now, from a broken file
+            raise ImageError(f"{name}: not a readable picture ({error})") from error
+    expected = f"{name}: expected a path, a PIL image, or a uint8 array (h, w, 3) in RGB or (h, w) in grey"
+    if not isinstance(picture, np.ndarray):
+        raise ImageError(f"{expected}; got {type(picture).__name__}")
+    channels = 1 if picture.ndim == 2 else picture.shape[-1]
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in (1, 3):
+        raise ImageError(f"{expected}; got {picture.dtype} {picture.shape}")
+    wide = picture.reshape(*picture.shape[:2], channels)
+    return np.ascontiguousarray(np.broadcast_to(wide, (*picture.shape[:2], 3)))
+
+
+def _open_model(path: Path) -> OnnxModel:
+    if path == DEFAULT_WEIGHTS and not path.is_file():
+        raise CheckpointError(f"{path}: this copy of ranfer came without weights; name a file of your own")
+    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path}: a checkpoint; make an ONNX file of it first: ranfer export --weights {path}")
+    session = open_session(path)
+    if metadata(session) is None:
+        raise CheckpointError(f"{path}: expected a file that ranfer export wrote; its metadata has no {METADATA_KEY!r}")
+    return OnnxModel(path, session)
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _size_doubts(box: tuple[float, float, float, float]) -> list[str]:
+    side = max(box[2] - box[0], box[3] - box[1])
+    return [f"tiny: {math.floor(side)} of {TINY} pixels needed"] if side < TINY else []

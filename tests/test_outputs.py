@@ -1,0 +1,220 @@
+"""Predictions as lines that grow, are gone on with, and become tables."""
+
+import csv
+import json
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranfer.errors import ConfigError, DataError
+from ranfer.outputs import (
+    Results,
+    check_format,
+    read_lines,
+    read_pictures,
+    to_face,
+    to_lines,
+    write_table,
+)
+from ranfer.recognize import Face, Region
+from ranfer.vocab import Box, Expression, Occlusion
+
+SETTINGS = {"weights": "0123456789abcdef", "detector": "mtcnn", "classes": 8}
+REGIONS = ("face", "top left")
+POINTS = ((30.5, 40.25), (60.0, 41.0), (45.0, 55.0), (33.0, 70.0), (58.0, 71.0))
+
+
+def make_face(**changes):
+    rest = dict.fromkeys(Expression, 0.01)
+    values = {
+        "box": (10.0, 20.0, 80.5, 99.25),
+        "score": 0.99,
+        "landmarks": POINTS,
+        "expression": Expression.HAPPINESS,
+        "probability": 0.93,
+        "probabilities": {**rest, Expression.HAPPINESS: 0.93},
+        "regions": (Region("face", Box(0, 0, 1, 1), 0.25), Region("top left", Box(0, 0, 0.75, 0.75), 0.75)),
+        "trusted": True,
+    }
+    return Face(**(values | changes))
+
+
+UNSURE = make_face(
+    landmarks=None,
+    trusted=False,
+    reason="unsure: happiness 0.41 of 0.55 needed",
+    occlusion={Occlusion.UPPER: 0.5},
+    yaw=3.5,
+)
+
+
+def written(folder, settings=SETTINGS):
+    with Results(folder, settings, {"file": "m.onnx"}) as results:
+        results.write("a.jpg", [make_face(), UNSURE])
+        results.write("nobody.jpg", [])
+        results.write_error("broken.jpg", "broken.jpg: not a readable picture")
+        results.write("z.jpg", [make_face(), make_face(score=0.5)])
+    return results.path
+
+
+def test_a_line_has_the_documented_fields_in_plain_json(tmp_path):
+    lines = list(read_lines(written(tmp_path)))
+    assert list(lines[0]) == [
+        *("source", "frame", "time", "track", "box", "score", "landmarks", "expression", "probability"),
+        *("probabilities", "regions", "yaw", "pitch", "roll", "occlusion", "trusted", "reason"),
+    ]
+    assert lines[0]["source"] == "a.jpg"
+    assert lines[0]["box"] == [10, 20, 80.5, 99.25]
+    assert lines[0]["probabilities"]["happiness"] == 0.93
+    assert lines[0]["regions"][1] == {"name": "top left", "box": [0, 0, 0.75, 0.75], "weight": 0.75}
+    assert lines[1]["occlusion"] == {"upper": 0.5}
+    assert lines[1]["reason"] == UNSURE.reason
+    assert list(lines[2]) == list(lines[0])
+    assert {name for name, value in lines[2].items() if value is not None} == {"source", "frame"}
+    assert lines[3] == {"source": "broken.jpg", "error": "broken.jpg: not a readable picture"}
+
+
+@pytest.mark.parametrize("face", [make_face(), UNSURE, make_face(regions=())])
+def test_a_line_gives_its_face_back(face):
+    (line,) = to_lines("a.jpg", [face])
+    assert to_face(json.loads(json.dumps(line))) == face
+
+
+def test_a_feature_survives_to_seven_digits():
+    feature = np.random.default_rng(0).normal(size=9).astype(np.float32)
+    (line,) = to_lines("a.jpg", [make_face(feature=feature)])
+    np.testing.assert_allclose(to_face(line).feature, feature, rtol=1e-6)
+    assert "feature" not in to_lines("a.jpg", [make_face()])[0]
+
+
+def test_lines_of_a_picture_come_together(tmp_path):
+    groups = list(read_pictures(written(tmp_path)))
+    assert [(group[0]["source"], len(group)) for group in groups] == [
+        *(("a.jpg", 2), ("nobody.jpg", 1), ("broken.jpg", 1), ("z.jpg", 2))
+    ]
+
+
+def test_going_on_takes_the_last_picture_again_as_it_may_lack_faces(tmp_path):
+    written(tmp_path)
+    with Results(tmp_path, SETTINGS, {}) as results:
+        assert list(results.done) == ["a.jpg", "nobody.jpg", "broken.jpg"]
+        results.write("z.jpg", [])
+    assert [line["source"] for line in read_lines(results.path)] == [
+        *("a.jpg", "a.jpg", "nobody.jpg", "broken.jpg", "z.jpg")
+    ]
+
+
+@given(st.data())
+def test_cut_at_any_byte_and_gone_on_with_the_file_is_that_of_one_run(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "cut"
+    whole = written(folder).read_bytes() if not folder.exists() else (folder / "whole").read_bytes()
+    (folder / "whole").write_bytes(whole)
+    path = folder / "predictions.jsonl"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    answers = {"a.jpg": [make_face(), UNSURE], "nobody.jpg": [], "z.jpg": [make_face(), make_face(score=0.5)]}
+    with Results(folder, SETTINGS, {"file": "m.onnx"}) as results:
+        for source in ("a.jpg", "nobody.jpg", "broken.jpg", "z.jpg"):
+            if source in results.done:
+                continue
+            if source in answers:
+                results.write(source, answers[source])
+            else:
+                results.write_error(source, "broken.jpg: not a readable picture")
+    assert path.read_bytes() == whole
+
+
+def test_going_on_with_other_settings_is_refused_and_names_them(tmp_path):
+    before = written(tmp_path).read_bytes()
+    with pytest.raises(
+        ConfigError,
+        match=r"other settings \(weights: 01234567, now fedcba98; detector: mtcnn, now none\): choose another --out",
+    ):
+        Results(tmp_path, {"weights": "fedcba9876543210", "detector": "none", "classes": 8}, {})
+    assert (tmp_path / "predictions.jsonl").read_bytes() == before
+
+
+def test_predictions_of_unknown_origin_are_refused(tmp_path):
+    written(tmp_path)
+    (tmp_path / "predictions.meta.json").unlink()
+    with pytest.raises(DataError, match=r"predictions\.meta\.json: how predictions\.jsonl was made cannot be read"):
+        Results(tmp_path, SETTINGS, {})
+
+
+def test_the_settings_and_the_model_stand_beside_the_lines(tmp_path):
+    written(tmp_path)
+    about = json.loads((tmp_path / "predictions.meta.json").read_text())
+    assert about["settings"] == SETTINGS
+    assert about["model"] == {"file": "m.onnx"}
+    assert about["ranfer"]
+
+
+@pytest.mark.parametrize("wrong", ["{", "[]", '{"source": "a.jpg"}', '{"box": null}', '{"source": 3, "box": null}'])
+def test_a_damaged_line_is_named(tmp_path, wrong):
+    path = written(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], wrong, *lines[1:]]) + "\n")
+    for use in (lambda: list(read_lines(path)), lambda: Results(tmp_path, SETTINGS, {})):
+        with pytest.raises(DataError, match=r"predictions\.jsonl:2: expected"):
+            use()
+
+
+def test_the_csv_has_the_columns_that_users_of_py_feat_know(tmp_path):
+    path = write_table(written(tmp_path), "csv", list(Expression), REGIONS)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = list(rows[0])
+    known = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore", "Pitch", "Roll", "Yaw"]
+    known += ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+    places = [columns.index(name) for name in ("input", "frame", *known)]
+    assert all(first < second for first, second in pairwise(places))
+    assert not any(name.startswith(("x_", "y_")) for name in columns)  # py-feat's are 68 other points
+    first, second, nobody, broken, *_ = rows
+    assert (first["input"], first["frame"], first["expression"]) == ("a.jpg", "0", "happiness")
+    rectangle = [float(first[name]) for name in known[:5]]
+    assert rectangle == [10, 20, 70.5, 79.25, 0.99]
+    assert (first["left_eye_x"], first["left_eye_y"], first["right_mouth_corner_y"]) == ("30.5", "40.25", "71.0")
+    assert (first["weight_face"], first["weight_top_left"]) == ("0.25", "0.75")
+    assert (first["trusted"], second["trusted"], second["Yaw"], second["left_eye_x"]) == ("True", "False", "3.5", "")
+    assert {name for name, value in nobody.items() if value} == {"input", "frame"}
+    assert {name for name, value in broken.items() if value} == {"input", "error"}
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        *("predictions.csv", "predictions.jsonl", "predictions.meta.json")
+    ]
+
+
+def test_seven_classes_give_seven_columns(tmp_path):
+    seven = [name for name in Expression if name is not Expression.CONTEMPT]
+    with Results(tmp_path, SETTINGS, {}) as results:
+        results.write("a.jpg", [make_face(probabilities=dict.fromkeys(seven, 1 / 7))])
+    header = write_table(results.path, "csv", seven, ()).read_text().splitlines()[0].split(",")
+    assert "neutral" in header
+    assert "contempt" not in header
+
+
+def test_parquet_holds_what_the_csv_holds_with_types_and_features(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with Results(tmp_path, SETTINGS, {}) as results:
+        results.write_error("broken\udcff.jpg", "broken")
+        results.write("a.jpg", [make_face(feature=np.float32([1, 2.5]))])
+        results.write("nobody.jpg", [])
+    table = parquet.read_table(write_table(results.path, "parquet", list(Expression), REGIONS))
+    text = write_table(results.path, "csv", list(Expression), REGIONS)
+    with text.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert table.column_names == [*rows[0], "feature"]
+    assert table["input"].to_pylist() == [row["input"] for row in rows] == ["broken\\udcff.jpg", "a.jpg", "nobody.jpg"]
+    assert table["trusted"].to_pylist() == [None, True, None]
+    assert table["happiness"].to_pylist() == [None, 0.93, None]
+    assert table["feature"].to_pylist() == [None, [1, 2.5], None]
+    assert table["frame"].to_pylist() == [None, 0, 0]
+
+
+def test_parquet_without_pyarrow_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    check_format("csv")
+    with pytest.raises(ConfigError, match=r"pip install 'ranfer\[parquet\]'"):
+        check_format("parquet")

@@ -1,0 +1,250 @@
+"""Folders of pictures through the recognizer: order, failures, stops, tables and pictures, and the command itself."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner
+
+from ranfer.cli import app
+from ranfer.errors import ConfigError
+from ranfer.outputs import read_lines
+from ranfer.predict import AHEAD, GROUP, ON_SHEET, own_pictures, predict, print_summary, summarise
+from ranfer.recognize import load
+from ranfer.vocab import Expression
+from test_light_rooms import torch_after
+from test_recognize import BLUE, GREEN, RED, couple, tiny_model, two_squares
+
+
+def left_or_nobody(image):
+    """The two squares of a picture that is wider than high; nobody in any other."""
+    return two_squares(image) if image.shape[1] > image.shape[0] else []
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def recognizer(weights):
+    return load(weights, left_or_nobody)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Twenty couples, the first of them by far the largest."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(20):
+        left, right = ((RED, GREEN), (GREEN, BLUE), (BLUE, RED))[number % 3]
+        height = 1500 if number == 0 else 64
+        Image.fromarray(couple(left, right, height, height // 2)).save(folder / f"{number:02d}.png")
+    return sorted(path.relative_to(tmp_path) for path in folder.iterdir())
+
+
+def lines_of(folder):
+    return list(read_lines(folder / "predictions.jsonl"))
+
+
+def test_lines_stand_in_the_order_of_the_pictures_and_say_what_the_call_says(recognizer, photos, tmp_path):
+    told = []
+    summary = predict(recognizer, photos, tmp_path / "out", progress=lambda done, total: told.append((done, total)))
+    lines = lines_of(tmp_path / "out")
+    assert [line["source"] for line in lines] == [str(path) for path in photos for _ in range(2)]
+    expected = [face.expression for faces in recognizer(photos) for face in faces]
+    assert [line["expression"] for line in lines] == expected
+    assert told == [(8, 20), (16, 20), (20, 20)]
+    assert (summary.pictures, summary.without_face, summary.failed, summary.total.faces) == (20, 0, 0, 40)
+    assert summary.expressions[Expression.HAPPINESS].faces == expected.count("happiness")
+    assert summary.total.trusted == 40
+
+
+def test_broken_pictures_are_one_line_each_and_the_rest_goes_on(recognizer, photos, tmp_path):
+    good = photos[1].read_bytes()
+    photos[2].write_bytes(b"")
+    photos[4].write_bytes(good[: len(good) // 2])
+    photos[5].write_text("no picture")
+    photos[7].unlink()
+    Image.new("RGB", (40, 40)).save(photos[9])
+    complaints = []
+    summary = predict(recognizer, photos[:10], tmp_path / "out", complain=complaints.append)
+    lines = {line["source"]: line for line in lines_of(tmp_path / "out")}
+    assert list(lines) == [str(path) for path in photos[:10]]
+    failed = [str(photos[i]) for i in (2, 4, 5, 7)]
+    assert [source for source, line in lines.items() if "error" in line] == failed
+    assert complaints == [lines[source]["error"] for source in failed]
+    assert all(line.startswith(f"{source}: ") for source, line in zip(failed, complaints, strict=True))
+    assert lines[str(photos[7])]["error"] == f"{photos[7]}: no such file"
+    assert lines[str(photos[9])]["box"] is None
+    assert (summary.pictures, summary.without_face, summary.failed, summary.total.faces) == (10, 1, 4, 10)
+
+
+@pytest.mark.parametrize("stops", [1, 2])
+def test_stopped_and_called_again_the_files_are_those_of_one_run(recognizer, photos, tmp_path, stops):
+    predict(recognizer, photos, tmp_path / "whole", draw=True)
+    calls = []
+
+    def stop(done, total):
+        calls.append(done)
+        if len(calls) == stops:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(recognizer, photos, tmp_path / "out", draw=True, progress=stop)
+    path = tmp_path / "out" / "predictions.jsonl"
+    assert len({line["source"] for line in read_lines(path)}) == stops * GROUP
+    path.write_bytes(path.read_bytes() + b'{"source": "torn')
+    told = []
+    predict(recognizer, photos, tmp_path / "out", draw=True, progress=lambda done, total: told.append(done))
+    assert told[0] == stops * GROUP - 1 + min(GROUP, 21 - stops * GROUP)
+    ours, whole = sorted((tmp_path / "out").rglob("*.*")), sorted((tmp_path / "whole").rglob("*.*"))
+    assert [file.name for file in ours] == [file.name for file in whole]
+    assert [file.read_bytes() for file in ours] == [file.read_bytes() for file in whole]
+
+
+def test_other_settings_do_not_go_on_in_the_same_folder(recognizer, weights, photos, tmp_path):
+    predict(recognizer, photos[:2], tmp_path / "out")
+    with pytest.raises(ConfigError, match="other settings"):
+        predict(load(weights, left_or_nobody, classes=7), photos[:2], tmp_path / "out")
+
+
+def test_only_a_bounded_number_of_pictures_is_under_way(weights, photos, tmp_path):
+    searched, lock = [], threading.Lock()
+
+    def counting(image):
+        with lock:
+            searched.append(image.shape)
+        return []
+
+    ahead = []
+    pictures = [photos[1], *photos[1:]] * 4
+    predict(
+        load(weights, counting),
+        pictures,
+        tmp_path / "out",
+        progress=lambda done, total: ahead.append(len(searched) - done),
+    )
+    assert len(searched) == len(pictures)
+    assert max(ahead) <= AHEAD
+
+
+def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos, tmp_path):
+    photos[1].write_bytes(b"")
+    out = tmp_path / "out"
+    predict(recognizer, photos[:4], out, draw=True)
+    drawn, sheet = own_pictures(out)
+    assert sorted(path.name for path in drawn.iterdir()) == ["00001-00.jpg", "00003-02.jpg", "00004-03.jpg"]
+    with Image.open(drawn / "00001-00.jpg") as large, Image.open(drawn / "00003-02.jpg") as small:
+        assert large.size == (1600, 1067)
+        assert small.size == (640, 427)
+        assert np.asarray(small).std() > 0
+    with Image.open(sheet) as shown:
+        assert shown.width > 2 * 300
+    assert {path.name for path in out.iterdir()} == {
+        *("contact_sheet.jpg", "drawn", "predictions.jsonl", "predictions.meta.json")
+    }
+
+
+def test_the_sheet_shows_the_pictures_of_earlier_runs_and_not_more_than_fit(recognizer, photos, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "ranfer.predict.contact_sheet",
+        lambda pictures, title: shown.append(([name for name, _ in pictures], title)) or Image.new("RGB", (1, 1)),
+    )
+    monkeypatch.setattr("ranfer.predict.ON_SHEET", 3)
+    assert ON_SHEET > 3
+    predict(recognizer, photos[1:3], tmp_path / "out")
+    predict(recognizer, photos[1:6], tmp_path / "out", draw=True)
+    assert shown == [(["01.png", "02.png", "03.png"], "3 of 5 pictures")]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_are_written_beside_the_lines(recognizer, photos, tmp_path, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    predict(recognizer, photos[1:3], tmp_path / "out", form=form)
+    assert (tmp_path / "out" / f"predictions.{form}").stat().st_size > 500
+
+
+def test_the_summary_counts_by_hand(recognizer, photos, tmp_path):
+    predict(recognizer, photos[1:3], tmp_path / "out")  # sadness and contempt, contempt and happiness
+    summary = summarise(tmp_path / "out" / "predictions.jsonl")
+    found = {name: tally.faces for name, tally in summary.expressions.items() if tally.faces}
+    assert found == {Expression.HAPPINESS: 1, Expression.SADNESS: 1, Expression.CONTEMPT: 2}
+    console = Console(width=80, record=True, quiet=True)
+    console.quiet = False
+    with console.capture() as captured:
+        print_summary(summary, tmp_path / "out", console)
+    rows = [line.split() for line in captured.get().splitlines()]
+    assert ["contempt", "2", "100%", "100%"] in rows
+    assert ["all", "4", "100%", "100%"] in rows
+    assert "2 pictures, 0 without a face, 0 unreadable" in captured.get()
+
+
+def run(*words, stdin=None):
+    return CliRunner().invoke(app, ["predict", *map(str, words)], input=stdin)
+
+
+@pytest.fixture
+def command(weights):
+    return ["--weights", weights, "--detector", "none"]
+
+
+def test_the_command_recognises_files_folders_and_lists(photos, command):
+    result = run("photos/03.png", "photos", "-", "--out", "out", *command, "--format", "csv", stdin="photos/04.png\n")
+    assert result.exit_code == 0, result.output
+    names = ["photos/03.png", *(f"photos/{i:02d}.png" for i in range(20) if i != 3)]
+    assert [line["source"] for line in lines_of(Path("out"))] == names
+    assert len(Path("out/predictions.csv").read_text().splitlines()) == 21
+    assert "20 pictures, 0 without a face, 0 unreadable" in result.stdout
+
+
+def test_the_command_does_not_take_its_own_pictures_for_input(photos, command):
+    for _ in range(2):
+        result = run(".", "--out", "out", "--draw", *command)
+        assert result.exit_code == 0, result.output
+    assert "20 pictures" in result.stdout
+
+
+def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_path):
+    photos[3].write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    result = run("empty", "photos", "missing.jpg", "--out", "out", *command)
+    assert result.exit_code == 1
+    told = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in told] == ["empty", "photos/03.png", "missing.jpg"]
+    assert "21 pictures, 0 without a face, 2 unreadable" in result.stdout
+    nothing = run("empty", "--out", "other", *command)
+    assert (nothing.exit_code, len(nothing.stderr.splitlines())) == (1, 1)
+
+
+def test_the_command_refuses_what_makes_no_sense(photos, command):
+    assert run("photos", "--out", "out", "--weights", command[1], "--detector", "nobody").exit_code == 2
+    assert run("photos", "--out", "out", *command).exit_code == 0
+    other = run("photos", "--out", "out", *command, "--classes", "7")
+    assert other.exit_code == 2
+    assert "classes: 8, now 7" in other.stderr
+    assert run("photos", "--out", "out", *command, "--classes", "9").exit_code == 2
+    assert run("--out", "out").exit_code == 2
+
+
+def test_ctrl_c_ends_the_command_with_how_to_go_on(photos, command, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ranfer.predict.summarise", stop)
+    result = run("photos", "--out", "out", *command)
+    assert result.exit_code == 130
+    assert "out" in result.stderr
+    assert "the same command goes on" in result.stderr
+
+
+def test_predicting_needs_no_pytorch(photos, weights):
+    words = ["photos/01.png", "--out", "out", "--weights", weights, "--detector", "none", "--draw"]
+    code = "from ranfer.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
+    assert torch_after(code, "predict", *words) == [False, False]
