@@ -1,8 +1,10 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 
@@ -13,3 +15,11 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("RANFER_DATA names no folder with the real data")
     return Path(folder)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the checks of shapes: torch.export and torch.compile give symbols where these expect numbers."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -191,3 +191,11 @@ def test_any_callable_by_import_path_is_a_backbone():
 def test_a_wrong_backbone_is_refused_by_name(name, arguments, message):
     with pytest.raises(ConfigError, match=message):
         build_backbone(BackboneConfig(name=name, arguments=arguments), 1, 48)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("cut", ["image", "stem"])
+def test_the_network_compiles_without_a_graph_break(cut):
+    network, images = model(cut=cut), torch.rand(2, 1, 48, 48)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images).logits, network(images).logits)

@@ -158,9 +158,10 @@ def test_the_sheet_shows_the_pictures_of_earlier_runs_and_not_more_than_fit(reco
     )
     monkeypatch.setattr("ranfer.predict.ON_SHEET", 3)
     assert ON_SHEET > 3
+    Image.new("RGB", (40, 40)).save(photos[3])
     predict(recognizer, photos[1:3], tmp_path / "out")
     predict(recognizer, photos[1:6], tmp_path / "out", draw=True)
-    assert shown == [(["01.png", "02.png", "03.png"], "3 of 5 pictures")]
+    assert shown == [(["01.png", "02.png", "03.png: no face"], "pictures: 3 of 5")]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -183,7 +184,7 @@ def test_the_summary_counts_by_hand(recognizer, photos, tmp_path):
     rows = [line.split() for line in captured.get().splitlines()]
     assert ["contempt", "2", "100%", "100%"] in rows
     assert ["all", "4", "100%", "100%"] in rows
-    assert "2 pictures, 0 without a face, 0 unreadable" in captured.get()
+    assert "pictures: 2, without a face: 0, unreadable: 0" in captured.get()
 
 
 def run(*words, stdin=None):
@@ -201,14 +202,14 @@ def test_the_command_recognises_files_folders_and_lists(photos, command):
     names = ["photos/03.png", *(f"photos/{i:02d}.png" for i in range(20) if i != 3)]
     assert [line["source"] for line in lines_of(Path("out"))] == names
     assert len(Path("out/predictions.csv").read_text().splitlines()) == 21
-    assert "20 pictures, 0 without a face, 0 unreadable" in result.stdout
+    assert "pictures: 20, without a face: 0, unreadable: 0" in result.stdout
 
 
 def test_the_command_does_not_take_its_own_pictures_for_input(photos, command):
     for _ in range(2):
         result = run(".", "--out", "out", "--draw", *command)
         assert result.exit_code == 0, result.output
-    assert "20 pictures" in result.stdout
+    assert "pictures: 20," in result.stdout
 
 
 def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_path):
@@ -218,7 +219,9 @@ def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_p
     assert result.exit_code == 1
     told = result.stderr.splitlines()
     assert [line.split(":")[0] for line in told] == ["empty", "photos/03.png", "missing.jpg"]
-    assert "21 pictures, 0 without a face, 2 unreadable" in result.stdout
+    assert "pictures: 21, without a face: 0, unreadable: 2" in result.stdout
+    again = run("empty", "photos", "missing.jpg", "--out", "out", *command)
+    assert (again.exit_code, again.stderr.splitlines()) == (1, told)
     nothing = run("empty", "--out", "other", *command)
     assert (nothing.exit_code, len(nothing.stderr.splitlines())) == (1, 1)
 

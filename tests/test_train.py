@@ -27,6 +27,7 @@ from ranfer.config import (
     TrainConfig,
     override,
     parse,
+    read_yaml,
 )
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError, RanferError
@@ -208,6 +209,20 @@ def test_a_learning_rate_of_zero_freezes_weights_and_statistics(settings, tmp_pa
     }
     with pytest.raises(ConfigError, match="no weight begins with 'head'"):
         training.build_optimizer(RAN(config.model), OptimizerConfig(lr_scale={"head": 0.1}))
+
+
+def test_mixed_precision_trains(settings, tmp_path):
+    training.train(settings("precision=bf16-mixed", "epochs=1", "optimizer.clip=1"), tmp_path / "run", quiet())
+    assert load(tmp_path / "run" / "best.safetensors").model.fc.weight.dtype == torch.float32
+
+
+def test_every_shipped_configuration_is_valid():
+    files = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
+    assert len(files) >= 3
+    for file in files:
+        config = parse(TrainConfig, read_yaml(file), str(file))
+        with torch.device("meta"):
+            RAN(config.model)
 
 
 def test_schedules_rise_and_fall_as_they_say():

@@ -1,1 +1,40 @@
-"""Region Attention Networks for pose- and occlusion-robust facial expression recognition."""
+"""Region Attention Networks for pose- and occlusion-robust facial expression recognition.
+
+>>> import ranfer
+>>> recognizer = ranfer.load()
+>>> for face in recognizer("photo.jpg"):
+...     print(face.expression, face.probability, face.regions)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ranfer.errors import CheckpointError, ConfigError, DataError, ImageError, RanferError
+    from ranfer.recognize import Face, Recognizer, Region, load
+    from ranfer.vocab import Box, Expression
+
+__all__ = [
+    "Box",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Expression",
+    "Face",
+    "ImageError",
+    "RanferError",
+    "Recognizer",
+    "Region",
+    "load",
+]
+
+_HOMES = dict.fromkeys(("CheckpointError", "ConfigError", "DataError", "ImageError", "RanferError"), "errors")
+_HOMES |= dict.fromkeys(("Face", "Recognizer", "Region", "load"), "recognize")
+_HOMES |= dict.fromkeys(("Box", "Expression"), "vocab")
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: importing what recognises costs every command some tenths of a second.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ranfer' has no attribute {name!r}")
+    return getattr(import_module(f"ranfer.{_HOMES[name]}"), name)

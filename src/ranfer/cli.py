@@ -82,6 +82,56 @@ def demo(
 
 
 @app.command()
+def predict(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Pictures, folders, patterns, or '-': a list on standard input."),
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for predictions.jsonl; a stopped run goes on there.")],
+    form: Annotated[
+        Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="Make a table of predictions.jsonl, too.")
+    ] = "jsonl",
+    draw: Annotated[bool, typer.Option("--draw", help="Annotated copies and a contact sheet.")] = False,
+    weights: Annotated[File, typer.Option(help="An ONNX file that ranfer exported; the package has one.")] = None,
+    detector: Annotated[str, typer.Option(help="mtcnn, none (a picture is a face), or yunet:FILE.")] = "mtcnn",
+    classes: Annotated[int, typer.Option(min=7, max=8, help="7 leaves contempt out.")] = 8,
+    features: Annotated[bool, typer.Option("--features", help="Add the representation of each face.")] = False,
+) -> None:
+    """Recognise the expressions of all faces in pictures."""
+    from ranfer.inputs import list_pictures
+    from ranfer.predict import own_pictures, predict, print_summary
+    from ranfer.recognize import load
+
+    def complain(line: str) -> None:
+        err.print(line, markup=False)
+
+    listing = list_pictures(inputs, sys.stdin.buffer.read, skip=own_pictures(folder))
+    for problem in listing.problems:
+        complain(problem)
+    if not listing.pictures:
+        raise typer.Exit(1)
+    # Pictures are searched side by side, a thread each.
+    recognizer = load(weights, detector, classes=classes, features=features, threads=1)
+    try:
+        with _progress() as progress:
+            summary = predict(
+                recognizer,
+                listing.pictures,
+                folder,
+                form=form,
+                draw=draw,
+                progress=lambda done, total: progress("pictures", done, total),
+                complain=complain,
+            )
+    except KeyboardInterrupt:
+        complain(f"stopped; what is done lies in {folder}, and the same command goes on from there")
+        raise typer.Exit(130) from None
+    print_summary(summary, folder, out)
+    if summary.failed or listing.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings; configs/ holds some.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and TensorBoard.")],

@@ -90,7 +90,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
         "labels": [expression.value for expression in Expression],
         "regions": list(names(model.config.regions)),
-        "calibration": None if fitted is None else fitted._asdict(),
+        "trust": None if fitted is None else fitted._asdict(),
         "weights": "float16" if half else "float32",
     }
     helper.set_model_props(written, {METADATA_KEY: json.dumps(about)})

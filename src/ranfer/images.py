@@ -28,7 +28,7 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd tags and large sizes; what cannot be read raises all the same
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
+                return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
@@ -37,7 +37,8 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
         raise ImageError(f"{name}: not a readable picture ({error})") from error
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB: transparent pixels on white, greys of 16 bits and floats scaled to bytes."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         # Pillow clips such greys at 255. Integers span 16 bits; floats span 0 to 1 or else 0 to 255.
         grey = np.asarray(picture, dtype=np.float64)

@@ -59,7 +59,8 @@ class Attention(nn.Module):
         """P, mu, nu, and the weights of the regions; a region that the mask leaves out counts nothing."""
         if mask is not None:  # 0 times an infinite feature would still be felt
             features = features.masked_fill(~mask[..., None], 0.0)
-        mu = nu = features.new_ones(features.shape[:2]) if mask is None else mask.to(features.dtype)
+        mu = features.new_ones(features.shape[:2]) if mask is None else mask.to(features.dtype)
+        nu = mu.clone()  # of its own, so that an exported file has both by name
         if self.self_attention is not None:
             mu = self._weigh(self.self_attention, features, mask)
         mean = _mean(features, mu)

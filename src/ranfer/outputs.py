@@ -128,12 +128,13 @@ class Results:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         self.path = folder / LINES
+        self.done: dict[str, str | None]  # by source: why it could not be read, or None
         folder.mkdir(parents=True, exist_ok=True)
         if self.path.exists() and self.path.stat().st_size:
             _check_settings(folder, settings)
             self.done, end = _done(self.path)
         else:
-            self.done, end = dict[str, None](), 0
+            self.done, end = {}, 0
             text = json.dumps({"settings": settings, "ranfer": revision(), "model": about}, indent=2)
             partial = folder / (ABOUT + ".partial")
             partial.write_text(text + "\n", encoding="utf-8")
@@ -143,17 +144,17 @@ class Results:
 
     def write(self, source: str, faces: Sequence[Face]) -> None:
         """Append what was found in a picture; it is out of our hands on return."""
-        self._append(source, to_lines(source, faces))
+        self._append(source, to_lines(source, faces), None)
 
     def write_error(self, source: str, message: str) -> None:
         """Append that an input could not be read."""
-        self._append(source, [{"source": source, "error": message}])
+        self._append(source, [{"source": source, "error": message}], message)
 
-    def _append(self, source: str, lines: Sequence[Mapping[str, Any]]) -> None:
+    def _append(self, source: str, lines: Sequence[Mapping[str, Any]], error: str | None) -> None:
         # ASCII, because the name of a file need not be valid in any encoding.
         self._file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode("ascii"))
         self._file.flush()
-        self.done[source] = None
+        self.done[source] = error
 
     def __enter__(self) -> Results:
         return self
@@ -181,18 +182,21 @@ def _short(settings: Mapping[str, Any], name: str) -> str:
     return value[:8] if name == "weights" else value  # of a hash, the beginning tells enough
 
 
-def _done(path: Path) -> tuple[dict[str, None], int]:
-    """The sources before the last one, in their order, and the byte at which the last one begins."""
-    done, end, start, last = dict[str, None](), 0, 0, None
+def _done(path: Path) -> tuple[dict[str, str | None], int]:
+    """The sources before the last one with their errors, in their order, and the byte at which the last one begins."""
+    done: dict[str, str | None] = {}
+    last: dict[str, Any] | None = None
+    end = start = 0
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
             if not text.endswith(b"\n"):
                 break  # torn
-            source = _parse(text, f"{path}:{number}")["source"]
-            if source != last:
+            line = _parse(text, f"{path}:{number}")
+            if last is None or line["source"] != last["source"]:
                 if last is not None:
-                    done[last] = None
-                last, end = source, start
+                    done[last["source"]] = last.get("error")
+                end = start
+            last = line
             start += len(text)
     return done, end
 

@@ -27,6 +27,7 @@ from ranfer.vocab import Expression
 
 GROUP = 8  # pictures whose faces go through the model together
 AHEAD = 2 * GROUP  # pictures that may be under way at once: they bound the memory
+WORKERS = 8  # pictures that are searched at once, at most: each takes some hundred megabytes for it
 DRAWN, SHEET = "drawn", "contact_sheet.jpg"
 ON_SHEET = 48  # pictures at most
 
@@ -52,8 +53,8 @@ def predict(
     *,
     form: Format = "jsonl",
     draw: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    complain: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    complain: Callable[[str], None] = lambda line: None,
 ) -> Summary:
     """Recognise pictures into ``predictions.jsonl`` of a folder, in their order, but for those that it holds already.
 
@@ -64,7 +65,7 @@ def predict(
         form: csv and parquet make a table of all lines in the end, too.
         draw: annotated copies in ``drawn/``, under the number of the picture, and a contact sheet.
         progress: called with the pictures done and those in all.
-        complain: called with a line for each picture that cannot be read.
+        complain: called with a line for each picture that cannot be read, or could not be in an earlier run.
 
     Raises:
         ConfigError: the folder holds predictions with other settings, or Parquet cannot be written.
@@ -74,9 +75,11 @@ def predict(
     with Results(folder, recognizer.settings(), recognizer.description) as results:
         if draw:
             (folder / DRAWN).mkdir(exist_ok=True)
+        for error in filter(None, results.done.values()):
+            complain(error)
         waiting = [path for path in pictures if str(path) not in results.done]
         already = len(pictures) - len(waiting)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, WORKERS)) as pool:
             looked = _ahead(pool, lambda path: _look(recognizer, path, draw), waiting)
             while group := list(islice(looked, GROUP)):
                 faces = recognizer.judge([one.found for one in group])
@@ -89,11 +92,9 @@ def predict(
                         results.write(one.source, its_faces)
                         continue
                     results.write_error(one.source, one.error)
-                    if complain is not None:
-                        complain(one.error)
+                    complain(one.error)
                 already += len(group)
-                if progress is not None:
-                    progress(already, len(pictures))
+                progress(already, len(pictures))
     if form != "jsonl":
         write_table(results.path, form, recognizer.classes, recognizer.regions)
     if draw:
@@ -154,9 +155,11 @@ def _write_sheet(lines: Path, path: Path) -> None:
             small, scale = fit(decode_image(Path(source), source), CELL, CELL)
         except ImageError:
             continue
-        shown.append((Path(source).name, annotate(small, [to_face(line) for line in group if line["box"]], scale)))
+        faces = [to_face(line) for line in group if line["box"]]
+        caption = Path(source).name if faces else f"{Path(source).name}: no face"
+        shown.append((caption, annotate(small, faces, scale)))
     if shown:
-        title = f"{total} pictures" if len(shown) == total else f"{len(shown)} of {total} pictures"
+        title = f"pictures: {total}" if len(shown) == total else f"pictures: {len(shown)} of {total}"
         _save(contact_sheet(shown, title), path)
 
 
@@ -225,5 +228,5 @@ def print_summary(summary: Summary, folder: Path, console: Console) -> None:
         shares = (tally.probability / tally.faces, tally.trusted / tally.faces) if tally.faces else (None, None)
         table.add_row(name, f"{tally.faces:,}", *("-" if share is None else f"{share:.0%}" for share in shares))
     console.print(table)
-    counts = f"{summary.pictures:,} pictures, {summary.without_face:,} without a face, {summary.failed:,} unreadable"
+    counts = f"pictures: {summary.pictures:,}, without a face: {summary.without_face:,}, unreadable: {summary.failed:,}"
     console.print(f"{counts}; in {escape(str(folder))}", soft_wrap=True)

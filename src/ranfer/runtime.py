@@ -74,7 +74,12 @@ class OnnxModel:
         """What the model says of a batch of faces."""
         found = dict(zip(self._outputs, self._session.run(None, {"faces": faces}), strict=True))
         return Prediction(
-            found["probabilities"], found.get("boxes"), found.get("mu"), found.get("nu"), found.get("weight")
+            found["probabilities"],
+            found.get("boxes"),
+            found.get("mu"),
+            found.get("nu"),
+            found.get("weight"),
+            found.get("representation"),
         )
 
 

@@ -92,7 +92,9 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         raise ConfigError(f"{out}: holds a run already; add --resume to go on with it, or name another folder")
     # One device, or with torchrun as many as it starts processes.
     local, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
-    fabric = lightning_fabric.Fabric("auto", devices=local, num_nodes=world // local, precision=config.precision)
+    fabric = lightning_fabric.Fabric(
+        accelerator="auto", devices=local, num_nodes=world // local, precision=config.precision
+    )
     fabric.launch()
     lead = fabric.is_global_zero
     console = console if lead else Console(quiet=True)

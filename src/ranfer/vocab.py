@@ -115,6 +115,7 @@ class Prediction:
     boxes: (b, r, 4) regions as fractions of the face.
     mu, nu: (b, r) self- and relation-attention weights.
     weight: (b, r) mu nu normalised to sum 1 over the regions of a face; 0 for an absent region.
+    representation: (b, p) the face features P that the classifier sees.
     """
 
     probabilities: Float[np.ndarray, "b 8"]
@@ -122,6 +123,7 @@ class Prediction:
     mu: Float[np.ndarray, "b r"] | None = None
     nu: Float[np.ndarray, "b r"] | None = None
     weight: Float[np.ndarray, "b r"] | None = None
+    representation: Float[np.ndarray, "b p"] | None = None
 
 
 def face_id(name: str) -> str:

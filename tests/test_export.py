@@ -1,0 +1,129 @@
+"""The ONNX file against PyTorch, and calibration against a plain search."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+
+from ranfer.checkpoint import Trained, save_model
+from ranfer.cli import app
+from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
+from ranfer.data.drawn import write_ferplus
+from ranfer.errors import CheckpointError
+from ranfer.export import Graph, check_parity, choose_trust, export, fit_temperature, sharpen
+from ranfer.model import RAN
+from ranfer.runtime import open_onnx
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+BACKBONE = BackboneConfig(arguments={"widths": [8, 8, 16, 16]})
+
+
+def trained(**changes: object) -> Trained:
+    torch.manual_seed(0)
+    model = RAN(ModelConfig(backbone=BACKBONE, **changes))
+    for parameter in model.parameters():  # away from the start, where residual branches are silent
+        if parameter.ndim == 1:
+            torch.nn.init.uniform_(parameter, 0.2, 1.0)
+    return Trained(model, {"revision": "1", "model": model.config.model_dump(mode="json")})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cut": "stem", "region_size": 32},
+        {"cut": "image", "normalization": "softmax", "channels": 3},
+        {"regions": RegionsConfig(scheme="none"), "attention": "none"},
+    ],
+    ids=["stem", "image, softmax, colour", "baseline"],
+)
+def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes):
+    model = trained(**changes)
+    worst = export(model, tmp_path / "m.onnx")
+    assert worst <= 1e-4
+    names = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.output]
+    assert names == ["probabilities", "mu", "nu", "weight", "representation", "boxes"]
+    opened = open_onnx(tmp_path / "m.onnx")
+    faces = np.random.default_rng(0).integers(0, 256, (4, 57, 80, 3), dtype=np.uint8)
+    ours, theirs = model(faces, ["a"] * 4), opened(faces, ["a"] * 4)
+    np.testing.assert_allclose(theirs.probabilities, ours.probabilities, atol=1e-4)
+    np.testing.assert_allclose(theirs.weight, ours.weight, atol=1e-4)
+    np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-6)
+    assert opened.description["labels"][3] == "sadness"
+    assert opened.description["revision"] == "1"
+
+
+def test_regions_of_each_face_are_inputs_and_may_be_absent(tmp_path):
+    export(trained(regions=RegionsConfig(scheme="random", count=3)), tmp_path / "m.onnx")
+    inputs = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.input]
+    assert inputs == ["faces", "boxes", "mask"]
+
+
+def test_half_weights_take_half_the_space_and_only_half_weights_are_stored(tmp_path):
+    big = {"backbone": BackboneConfig(arguments={"widths": [32, 32, 64, 128]})}
+    export(Trained(RAN(ModelConfig(**big))), tmp_path / "half.onnx")
+    export(Trained(RAN(ModelConfig(**big))), tmp_path / "full.onnx", half=False)
+    weights = sum(p.numel() for p in RAN(ModelConfig(**big)).parameters() if p.ndim > 1)
+    saved = (tmp_path / "full.onnx").stat().st_size - (tmp_path / "half.onnx").stat().st_size
+    assert saved == pytest.approx(2 * weights, rel=0.02)
+    stored = onnx.load(tmp_path / "half.onnx").graph.initializer
+    assert not [
+        t.name for t in stored if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1 and np.prod(t.dims) > 1000
+    ]
+
+
+def test_a_file_that_differs_is_refused_and_none_is_left(tmp_path, monkeypatch):
+    model = trained()
+    export(model, tmp_path / "m.onnx")
+    other = Graph(trained(normalization="softmax").model.eval(), 1.0)
+    with pytest.raises(CheckpointError, match=r"m.onnx: the exported \w+ differ from PyTorch's"):
+        check_parity(other, tmp_path / "m.onnx", own_boxes=False)
+    monkeypatch.setattr("ranfer.export.TOLERANCE", -1.0)
+    with pytest.raises(CheckpointError, match="differ from PyTorch's"):
+        export(model, tmp_path / "n.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def answers(n: int = 4000, temperature: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are too sure by a known factor, and truths drawn from the honest ones."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(scale=1.5, size=(n, 8))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([generator.choice(8, p=row) for row in honest])
+    return sharpen(honest, 1 / temperature), truth
+
+
+def test_the_temperature_undoes_too_much_confidence():
+    probabilities, truth = answers(temperature=2.0)
+    found = fit_temperature(probabilities, truth)
+    assert found == pytest.approx(2.0, rel=0.05)
+
+    def loss(temperature: float) -> float:
+        return -np.log(sharpen(probabilities, temperature)[np.arange(len(truth)), truth]).mean()
+
+    assert found == pytest.approx(minimize_scalar(loss, bounds=(0.25, 4), method="bounded").x, rel=0.01)
+
+
+def test_the_trust_threshold_is_the_least_that_keeps_enough_right():
+    probabilities, truth = answers()
+    threshold, kept, accuracy = choose_trust(probabilities, truth)
+    top, right = probabilities.max(1), probabilities.argmax(1) == truth
+    assert right[top >= threshold].mean() == pytest.approx(accuracy)
+    assert accuracy >= 0.95
+    assert (top >= threshold).mean() == pytest.approx(kept)
+    assert all(right[top >= lower].mean() < 0.95 for lower in np.sort(top[top < threshold])[::50])
+    assert choose_trust(np.full((5, 8), 0.125), np.full(5, 7)) == (1.0, 0.0, 0.0)
+
+
+def test_the_command_exports_and_calibrates(tmp_path, capsys):
+    model = trained()
+    save_model(tmp_path / "m.safetensors", model.model, {})
+    data = write_ferplus(tmp_path / "faces", {"train": 8, "valid": 40}).data
+    arguments = ["export", "--weights", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "m.onnx")]
+    app([*arguments, "--calibrate", f"ferplus:{data}"], standalone_mode=False)
+    assert "temperature" in capsys.readouterr().out
+    told = json.loads(onnx.load(tmp_path / "m.onnx").metadata_props[0].value)
+    assert 0.25 <= told["trust"]["temperature"] <= 4
+    assert told["trust"]["n"] <= 40
