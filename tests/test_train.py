@@ -144,10 +144,13 @@ def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):
     assert said["revision"].startswith("0.")
 
 
-def test_it_learns_what_drawn_faces_show(settings, tmp_path):
-    config = settings("epochs=25", "augment.mixup=0", "augment.erase=0", "optimizer={name: adamw, lr: 0.01}", "ema=0.8")
-    best = training.train(config, tmp_path / "run", quiet())
-    assert load(best).description["figures"]["valid_accuracy"] > 0.4  # one in eight by chance
+def test_it_learns_the_faces_that_it_sees(settings, tmp_path):
+    still = "augment={flip: 0, rotate: 0, scale: 0, shift: 0, light: 0, erase: 0}"
+    config = settings(still, "epochs=30", "optimizer={name: adamw, lr: 0.01}", "schedule.warmup=0")
+    training.train(config, tmp_path / "run", quiet())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["accuracy"] > 0.6  # one in eight by chance
+    assert lines[-1]["loss"] < lines[0]["loss"] - 0.5
 
 
 def test_a_loss_that_is_no_number_says_where_and_what_to_try(settings, tmp_path):

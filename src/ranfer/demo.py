@@ -21,9 +21,10 @@ SETTINGS = {
     "model": {"size": 24, "cut": "stem", "backbone": {"arguments": {"widths": [8, 16, 32, 64]}}},
     "loss": {"margin": 0.02},
     "optimizer": {"name": "adamw", "lr": 0.004, "weight_decay": 0.05},
+    "schedule": {"warmup": 0.2},
     "ema": 0.95,
     "batch": 32,
-    "epochs": 12,
+    "epochs": 15,
 }
 
 

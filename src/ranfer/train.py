@@ -170,7 +170,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
                 writer.flush()
                 said = about | {"epoch": epoch, "figures": figures, "train_label_rule": config.data.label_rule}
                 if figures["valid_accuracy"] > max((past["valid_accuracy"] for past in history[:-1]), default=-1.0):
-                    save_model(out / BEST, chosen_model, said)
+                    settings = config.model_dump(mode="json", exclude={"model"})  # the model tells its own
+                    save_model(out / BEST, chosen_model, said | {"config": settings})
                 write_state(out / LAST, said | {"history": history}, model, average, optimizer)
                 _append(out / METRICS, history[-1])
             fabric.barrier()
