@@ -9,7 +9,7 @@ import ranfer
 from ranfer.data.drawn import write_ferplus
 from test_runtime import EIGHT, classifier
 
-HEAVY = {"augment", "backbones", "checkpoint", "crop", "export", "losses", "model", "train"}
+HEAVY = {"augment", "backbones", "checkpoint", "crop", "demo", "export", "losses", "model", "train"}
 
 
 def torch_after(code, *arguments):

@@ -137,6 +137,14 @@ def test_a_report_without_probabilities_regions_or_subsets_has_fewer_parts_and_n
     assert {path.name for path in tmp_path.glob("*.png")} == {"confusion.png", "classes.png"}
 
 
+def test_a_report_to_publish_shows_no_face(made, tmp_path):
+    write_report(made.evaluation, tmp_path, "published", faces=False)
+    assert not (tmp_path / "regions.png").exists()
+    text = (tmp_path / "report.md").read_text()
+    assert "## Regions" in text
+    assert "regions.png" not in text
+
+
 def test_a_subset_of_which_the_rule_keeps_nothing_is_empty_and_not_an_error(made, tmp_path):
     none = next(face for face, column in truth(made.dataset).items() if column < 0)
     faces = read_list(write(tmp_path / "list.txt", none))

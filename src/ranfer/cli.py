@@ -202,6 +202,7 @@ def evaluate(
     against: Annotated[
         File, typer.Option(help="Compare with another checkpoint, ONNX file (outputs as --labels) or predictions CSV.")
     ] = None,
+    faces: Annotated[bool, typer.Option(help="Show a page of faces with their regions; --no-faces to publish.")] = True,
 ) -> None:
     """Judge a model, or a file of predictions, on a split and on subsets."""
     from ranfer import plots
@@ -234,7 +235,7 @@ def evaluate(
             against=other,
             progress=progress,
         )
-    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]))
+    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces)
     _print_summary(report, folder)
 
 

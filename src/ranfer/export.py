@@ -84,6 +84,9 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
     )
     assert program is not None  # torch.onnx.export without a file name returns its program
     written = program.model_proto
+    for part in (*written.graph.node, *written.graph.value_info, *written.graph.initializer, written.graph):
+        del part.metadata_props[:]  # the exporter's notes: stack traces with paths of the machine that exported
+        part.doc_string = ""
     if half:
         _store_as_half(written)
     about = {

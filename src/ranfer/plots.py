@@ -51,8 +51,11 @@ def check_installed() -> None:
         raise ConfigError("reports need matplotlib: pip install 'ranfer[evaluate]'")
 
 
-def draw(evaluation: Evaluation, out: Path) -> list[str]:
-    """The plots that this evaluation has something for; gives their names, and removes those of an earlier report."""
+def draw(evaluation: Evaluation, out: Path, faces: bool = True) -> list[str]:
+    """The plots that this evaluation has something for; gives their names, and removes those of an earlier report.
+
+    ``faces`` False leaves out the page of faces, which a report that is published must not show.
+    """
     for name in PLOTS:
         (out / name).unlink(missing_ok=True)
     scores = evaluation.whole.scores
@@ -72,7 +75,7 @@ def draw(evaluation: Evaluation, out: Path) -> list[str]:
         plot_subsets(rows, titles(evaluation), out / "subsets.png")
         drawn.append("subsets.png")
     found = evaluation.answers.of(evaluation.whole.samples)
-    if evaluation.whole.scores.n and found.attends:
+    if faces and evaluation.whole.scores.n and found.attends:
         pages = _page(evaluation.whole.truth, found.predicted, evaluation.seed)
         plot_regions(evaluation, found, pages, out / "regions.png")
         drawn.append("regions.png")

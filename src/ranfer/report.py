@@ -21,12 +21,12 @@ from ranfer.vocab import Expression
 NAMES = [expression.value for expression in Expression]
 
 
-def write_report(evaluation: Evaluation, out: Path, command: str) -> dict[str, Any]:
-    """All files of a report in the folder ``out``; gives what ``report.json`` holds."""
+def write_report(evaluation: Evaluation, out: Path, command: str, faces: bool = True) -> dict[str, Any]:
+    """All files of a report in the folder ``out``, with or without pictures of faces; gives what its JSON holds."""
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(evaluation, out / "predictions.csv")
     report = to_json(evaluation, command)
-    drawn = plots.draw(evaluation, out)
+    drawn = plots.draw(evaluation, out, faces)
     _write(out / "report.md", to_markdown(evaluation, report, drawn))
     _write(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report

@@ -187,6 +187,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         f"best: epoch {best['epoch']}, {best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces "
         f"(majority); {out / BEST}",
         highlight=False,
+        soft_wrap=True,
     )
     return out / BEST
 
