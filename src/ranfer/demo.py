@@ -42,4 +42,4 @@ def run(out: Path, console: Console) -> None:
         report = write_report(judged, out, "ranfer demo")
     for name, group in {"all faces": report, **report["subsets"]}.items():
         console.print(f"   {name:10} {group['accuracy']:7.1%} right of {group['n']}", highlight=False)
-    console.print(f"The report, with a page of faces and the weights of their regions: {out / 'report.md'}", soft_wrap=True)
+    console.print(f"The report, with a page of faces and their regions: {out / 'report.md'}", soft_wrap=True)
