@@ -63,11 +63,15 @@ def test_a_file_of_ours_needs_no_labels(drawn, tmp_path):
     judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
 
 
+def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):
+    judge(drawn, tmp_path)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["model"]["trust"]["n"] == 3199
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "exactly one of --weights, --onnx and --predictions"),
-        (("--predictions", "p.csv", "--weights", "w"), "exactly one of"),
+        (("--predictions", "p.csv", "--weights", "w"), "only one of"),
         (("--predictions", "p.csv", "--labels", "sad"), "belong to an ONNX file"),
         (("--predictions", "p.csv", "--subset", "covered"), "expected NAME=LIST"),
         (("--predictions", "p.csv", "--label-rule", "distribution"), "evaluate with 'majority'"),

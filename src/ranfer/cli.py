@@ -183,7 +183,9 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="Split to judge: train, valid or test.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for report.json, report.md, plots, predictions.csv.")],
-    weights: Annotated[File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported.")] = None,
+    weights: Annotated[
+        File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported; the package has one.")
+    ] = None,
     onnx: Annotated[File, typer.Option(help="Anybody's classifier; name its outputs with --labels.")] = None,
     labels: Annotated[str, typer.Option(help="Names of the ONNX outputs in order, '-' for one to ignore.")] = "",
     preprocess: Annotated[
@@ -211,8 +213,13 @@ def evaluate(
     from ranfer.evaluate import PredictionsFile, evaluate
     from ranfer.report import write_report
 
-    if sum(option is not None for option in (weights, onnx, predictions)) != 1:
-        raise ConfigError("give exactly one of --weights, --onnx and --predictions")
+    given = sum(option is not None for option in (weights, onnx, predictions))
+    if given > 1:
+        raise ConfigError("give only one of --weights, --onnx and --predictions")
+    if given == 0:
+        from ranfer.recognize import DEFAULT_WEIGHTS
+
+        weights = DEFAULT_WEIGHTS
     if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
         raise ConfigError("--labels and --preprocess belong to an ONNX file")
     plots.check_installed()
