@@ -3,9 +3,10 @@
     python scripts/kill_training.py --kills 20 --out killed/
 
 Both runs train one tiny model on drawn faces, on the CPU. Moments are uniform over a life of the run: start-up, then as
-many epochs as let the kills spread over the whole run. What must hold at the end: the best and the last checkpoint are
-equal bit for bit in every tensor, and metrics.jsonl in every line but for the seconds; what must hold at every kill: no
-finished epoch is lost, and the run goes on from where the files stand. Exit status 1 where anything differs.
+many epochs as let the kills spread over the whole run. Every fourth one waits from there until a file is being written.
+What must hold at the end: the best and the last checkpoint are equal bit for bit in every tensor, and metrics.jsonl in
+every line but for the seconds; what must hold at every kill: no finished epoch is lost, and the run goes on from where
+the files stand. Exit status 1 where anything differs.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ SETTINGS: dict[str, Any] = {
     "ema": 0.9,  # it learns, so that the best checkpoint is written again and again
     "batch": 16,
 }
-POLL = 0.005  # seconds
+POLL = 0.002  # seconds
 
 
 class Life(NamedTuple):
@@ -96,11 +97,15 @@ class Run:
         """Whether the latest life is through its start-up, at whose end it writes the metrics of earlier lives anew."""
         return self._is_of_this_life(self.folder / METRICS)
 
+    def writes(self) -> str:
+        """The files that are being written, or were when the latest life died."""
+        partial = [path.stem for path in self.folder.glob("*.partial") if self._is_of_this_life(path)]
+        return ", ".join(sorted(partial))
+
     def moment(self) -> str:
         """What the run was doing when it died, from what it left."""
-        partial = [path.name for path in self.folder.glob("*.partial") if self._is_of_this_life(path)]
-        if partial:
-            return "writing " + ", ".join(sorted(name.removesuffix(".partial") for name in partial))
+        if partial := self.writes():
+            return f"writing {partial}"
         if not self.trains():
             return "start-up"
         if self.epoch(BEST) > self.epoch():
@@ -108,7 +113,10 @@ class Run:
         return f"epoch {self.epoch() + 1}"
 
     def _is_of_this_life(self, path: Path) -> bool:
-        return path.exists() and path.stat().st_mtime >= self.started
+        try:
+            return path.stat().st_mtime >= self.started
+        except FileNotFoundError:  # not yet, or renamed just now
+            return False
 
     def must_end_well(self, process: subprocess.Popen[bytes]) -> None:
         """Stop everything with the run's own words where it failed by itself."""
@@ -116,7 +124,7 @@ class Run:
             sys.exit(f"{self.log}: the run failed with status {process.returncode}:\n{self.log.read_text()[-2000:]}")
 
 
-def live_and_die(run: Run, startup: float, epoch: float, moment: float) -> Life:
+def live_and_die(run: Run, startup: float, epoch: float, moment: float, while_writing: bool) -> Life:
     """A life that is killed ``moment`` seconds after its start, on a clock of which start-up and epochs take so long.
 
     The clock follows the run: whole epochs are waited for, and no more than one is let go by beyond them, so that a
@@ -129,6 +137,8 @@ def live_and_die(run: Run, startup: float, epoch: float, moment: float) -> Life:
         time.sleep(POLL)
     end = time.perf_counter() + wait
     while time.perf_counter() < end and process.poll() is None and run.epoch() <= first + epochs:
+        time.sleep(POLL)
+    while while_writing and process.poll() is None and not run.writes():
         time.sleep(POLL)
     before = run.epoch()
     if process.poll() is not None:
@@ -194,8 +204,8 @@ def show(lives: list[Life], last_resumed: int, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("kill", "after s"):
         table.add_column(heading, justify="right")
-    table.add_column("moment")
-    for heading in ("life began after epoch", "reported", "on disk before", "on disk after"):
+    table.add_column("moment", no_wrap=True)
+    for heading in ("resumed after", "reported", "before", "after"):
         table.add_column(heading, justify="right")
     for number, life in enumerate(lives, start=1):
         began = "-" if life.moment == "start-up" else str(life.resumed)
@@ -203,6 +213,9 @@ def show(lives: list[Life], last_resumed: int, console: Console) -> None:
         table.add_row(str(number), f"{life.seconds:.2f}", life.moment, began, *figures)
     table.add_row("", "", "to the end", str(last_resumed))
     console.print(table)
+    console.print(
+        "in epochs: what a life resumed after and reported as finished, what was on disk before and after the kill"
+    )
 
 
 def main() -> None:
@@ -240,7 +253,8 @@ def compare(folder: Path, kills: int, epochs: int, seed: int, console: Console) 
         # Kills in the start-up bring the run no further, so that the later lives get what is left. Two epochs stay.
         remaining = epochs - killed.epoch()
         span = max(0.0, min(2 * remaining / (left + 1), remaining - 2))
-        lives.append(live_and_die(killed, startup, epoch, generator.uniform(0, startup + span * epoch)))
+        moment = generator.uniform(0, startup + span * epoch)
+        lives.append(live_and_die(killed, startup, epoch, moment, while_writing=left % 4 == 0))
     killed.must_end_well(killed.start())
     last_resumed = killed.reported(r"^resuming after epoch (\d+)")
     show(lives, last_resumed, console)
