@@ -44,10 +44,11 @@ from ranfer.config import ModelConfig, RegionsConfig, TrainConfig, parse, read_y
 from ranfer.crop import crop
 from ranfer.errors import RanferError
 from ranfer.model import RAN, Output
+from ranfer.optimizer import build_optimizer
 from ranfer.provenance import revision
 from ranfer.regions import fixed_regions
 from ranfer.runtime import OnnxModel, open_session
-from ranfer.train import Faces, batches, build_optimizer, training_step
+from ranfer.train import Faces, batches, training_step
 from ranfer.vocab import Box, Expression, Location, Sample
 
 CONFIGS = Path(__file__).parent.parent / "configs"

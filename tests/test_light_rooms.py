@@ -9,7 +9,19 @@ import ranfer
 from ranfer.data.drawn import write_ferplus
 from test_runtime import EIGHT, classifier
 
-HEAVY = {"augment", "backbones", "checkpoint", "crop", "demo", "export", "losses", "model", "train"}
+HEAVY = {
+    "augment",
+    "backbones",
+    "checkpoint",
+    "crop",
+    "demo",
+    "export",
+    "losses",
+    "model",
+    "optimizer",
+    "run_state",
+    "train",
+}
 
 
 def torch_after(code, *arguments):

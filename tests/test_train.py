@@ -32,6 +32,7 @@ from ranfer.config import (
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.model import RAN
+from ranfer.optimizer import build_optimizer, learning_rate
 from ranfer.vocab import Location, Sample
 
 TINY = {
@@ -165,6 +166,8 @@ def test_what_cannot_be_resumed_is_refused(settings, tmp_path):
         training.train(settings("epochs=1"), run, quiet())
     with pytest.raises(CheckpointError, match=r"another run: batch was 16 and is now 8; epochs was 1 and is now 2"):
         training.train(settings("epochs=2", "batch=8"), run, quiet(), resume=True)
+    with pytest.raises(CheckpointError, match=r"its model is best\.safetensors beside it"):
+        load(run / "last.safetensors")
     content = (run / "last.safetensors").read_bytes()
     (run / "last.safetensors").write_bytes(content[:1000])
     with pytest.raises(CheckpointError, match=r"last.safetensors: truncated"):
@@ -203,7 +206,7 @@ def test_a_learning_rate_of_zero_freezes_weights_and_statistics(settings, tmp_pa
     changed = {name for name in end if not torch.equal(start[name], end[name])}
     assert not {name for name in changed if name.startswith(("backbone.conv1", "backbone.bn1"))}
     assert {"backbone.layer1.0.conv1.weight", "fc.weight"} <= changed
-    optimizer = training.build_optimizer(RAN(config.model), config.optimizer)
+    optimizer = build_optimizer(RAN(config.model), config.optimizer)
     assert {(group["scale"], group["weight_decay"]) for group in optimizer.param_groups} == {
         (0.1, 5e-4),
         (0.1, 0.0),
@@ -211,7 +214,7 @@ def test_a_learning_rate_of_zero_freezes_weights_and_statistics(settings, tmp_pa
         (1.0, 0.0),
     }
     with pytest.raises(ConfigError, match="no weight begins with 'head'"):
-        training.build_optimizer(RAN(config.model), OptimizerConfig(lr_scale={"head": 0.1}))
+        build_optimizer(RAN(config.model), OptimizerConfig(lr_scale={"head": 0.1}))
 
 
 def test_mixed_precision_trains(settings, tmp_path):
@@ -230,7 +233,7 @@ def test_every_shipped_configuration_is_valid():
 
 def test_schedules_rise_and_fall_as_they_say():
     cosine = ScheduleConfig(name="cosine", warmup=2)
-    rates = [training.learning_rate(cosine, 10, float(epoch)) for epoch in np.linspace(0, 10, 101)]
+    rates = [learning_rate(cosine, 10, float(epoch)) for epoch in np.linspace(0, 10, 101)]
     assert rates[0] < 0.01
     assert rates[20] == 1
     assert rates[60] == pytest.approx(0.5)
@@ -238,7 +241,7 @@ def test_schedules_rise_and_fall_as_they_say():
     step = ScheduleConfig(name="step", warmup=0)
     at = [0, 17.9, 18, 30, 47.9, 48, 59]
     expected = [1, 1, 0.1, 0.01, 0.01, 0.001, 0.001]
-    assert [training.learning_rate(step, 60, float(epoch)) for epoch in at] == pytest.approx(expected)
+    assert [learning_rate(step, 60, float(epoch)) for epoch in at] == pytest.approx(expected)
 
 
 def stand_in(expressions: np.ndarray) -> training.Faces:

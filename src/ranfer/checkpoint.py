@@ -28,6 +28,7 @@ from ranfer.regions import CENTRE_80, FIXED5, regions_of
 from ranfer.vocab import Expression, Prediction
 
 FORMAT = "ranfer-1"
+STATE_FORMAT = "ranfer-run-1"  # of what a training run resumes from
 
 
 @dataclass
@@ -122,6 +123,8 @@ def load(path: Path) -> Trained:
             model = RAN(parse(ModelConfig, about["model"], str(path)))
             _fill(model, tensors, path)
             return Trained(model, {"file": path.name, **about})
+        if about.get("format") == STATE_FORMAT:
+            raise CheckpointError(f"{path}: the state that a run resumes from; its model is best.safetensors beside it")
     return load_published(path)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,25 +17,25 @@ from jaxtyping import Float, Int, UInt8
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, mix
-from ranfer.checkpoint import Trained, read_tensors, save_model, start_from, write_tensors
-from ranfer.config import OptimizerConfig, ScheduleConfig, TrainConfig
+from ranfer.checkpoint import Trained, save_model, start_from
+from ranfer.config import TrainConfig
 from ranfer.data import data_hash, open_dataset, stack_faces
 from ranfer.data.labels import label
-from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.errors import ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
+from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learning_rate
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
+from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
 from ranfer.vocab import Sample
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
-STATE_FORMAT = "ranfer-run-1"
 
 
 class LossError(RanferError):
@@ -115,7 +114,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         start_from(model.backbone, config.model.backbone.initial, console)
     model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
-        AveragedModel(model, multi_avg_fn=_decaying(config.ema), use_buffers=True) if config.ema is not None else None
+        AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
     )
     optimizer = build_optimizer(model, config.optimizer)
     about = {
@@ -125,10 +124,10 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
-        done, history = _resume(out / LAST, about, model, average, optimizer)
+        done, history = read_state(out / LAST, about, model, average, optimizer)
         console.print(f"resuming after epoch {done} of {config.epochs}", highlight=False)
     if lead:
-        _rewrite_metrics(out / METRICS, history)
+        rewrite_metrics(out / METRICS, history)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=done) if lead else None
     # All batches are of one size, so one compiled graph serves.
     network = cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model
@@ -141,7 +140,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
             started = time.perf_counter()
             model.train()
-            _freeze_statistics(model, config.optimizer)
+            freeze_statistics(model, config.optimizer)
             total = Totals()
             for step, chosen in enumerate(batches(learn, config, epoch, fabric.global_rank, fabric.world_size)):
                 rate = config.optimizer.lr * learning_rate(config.schedule, config.epochs, epoch - 1 + step / steps)
@@ -165,15 +164,15 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             figures = validate(chosen_model, valid)
             history.append({"epoch": epoch, "lr": rate, **total.figures(), **figures, "seconds": round(seconds, 2)})
             if writer is not None:
-                for name, value in history[-1].items():
-                    writer.add_scalar(name, value, epoch)
-                writer.flush()
                 said = about | {"epoch": epoch, "figures": figures, "train_label_rule": config.data.label_rule}
                 if figures["valid_accuracy"] > max((past["valid_accuracy"] for past in history[:-1]), default=-1.0):
                     settings = config.model_dump(mode="json", exclude={"model"})  # the model tells its own
                     save_model(out / BEST, chosen_model, said | {"config": settings})
                 write_state(out / LAST, said | {"history": history}, model, average, optimizer)
-                _append(out / METRICS, history[-1])
+                append_metrics(out / METRICS, history[-1])
+                for name, value in history[-1].items():
+                    writer.add_scalar(name, value, epoch)
+                writer.flush()
             fabric.barrier()
             progress.console.print(
                 f"epoch {epoch:3d}  loss {history[-1]['loss']:.4f}  accuracy {history[-1]['accuracy']:.4f}  "
@@ -205,17 +204,13 @@ def training_step(
     images, targets = mix(augment(images, config.augment), targets, config.augment)
     regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
     boxes, mask = regions_of(regions, [faces.samples[i].id for i in chosen] if regions.scheme == "random" else [])
-    out = learner(
-        images.contiguous(memory_format=torch.channels_last),
-        torch.from_numpy(boxes).to(device),
-        None if mask is None else torch.from_numpy(mask).to(device),
-    )
+    present = None if mask is None else torch.from_numpy(mask).to(device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    out = learner(images, torch.from_numpy(boxes).to(device), present)
     weights = None if config.loss.class_weights is None else targets.new_tensor(config.loss.class_weights)
     loss = cross_entropy(out.logits, targets, weights, config.loss.label_smoothing)
     if config.loss.margin is not None:
-        loss = loss + region_biased(
-            out.mu, config.loss.margin, None if mask is None else torch.from_numpy(mask).to(device)
-        )
+        loss = loss + region_biased(out.mu, config.loss.margin, present)
     return loss, (out.logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
 
 
@@ -234,69 +229,6 @@ def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int
         order = generator.permutation(n)
     for step in range(n // config.batch):
         yield order[step * config.batch : (step + 1) * config.batch][rank::world]
-
-
-def learning_rate(schedule: ScheduleConfig, epochs: int, epoch: float) -> float:
-    """The factor on the learning rate after ``epoch`` epochs (a fraction counts steps): warm-up, then the schedule."""
-    if epoch < schedule.warmup:
-        return (epoch + 1e-3) / (schedule.warmup + 1e-3)
-    if schedule.name == "step":
-        return schedule.factor ** sum(epoch >= step * epochs for step in schedule.steps)
-    return 0.5 * (1 + math.cos(math.pi * (epoch - schedule.warmup) / max(epochs - schedule.warmup, 1e-9)))
-
-
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over groups of equal weight decay and rate; a rate of 0 freezes a weight.
-
-    Raises:
-        ConfigError: a prefix in ``lr_scale`` is that of no weight, or all weights are frozen.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    for prefix in config.lr_scale:
-        if not any(name.startswith(prefix) for name in names):
-            raise ConfigError(
-                f"optimizer.lr_scale: no weight begins with {prefix!r}; weights: {', '.join(names[:3])}, ..."
-            )
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        scale = _scale(name, config)
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        parameter.requires_grad_(scale > 0)
-        if scale > 0:
-            groups.setdefault((scale, decay), []).append(parameter)
-    if not groups:
-        raise ConfigError("optimizer.lr_scale: every weight is frozen, so that there is nothing to train")
-    described = [{"params": each, "scale": scale, "weight_decay": decay} for (scale, decay), each in groups.items()]
-    if config.name == "adamw":
-        return torch.optim.AdamW(described, config.lr)
-    return torch.optim.SGD(described, config.lr, config.momentum, nesterov=config.momentum > 0)
-
-
-def _scale(name: str, config: OptimizerConfig) -> float:
-    prefixes = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
-    return config.lr_scale[max(prefixes, key=len)] if prefixes else 1.0
-
-
-def _freeze_statistics(model: nn.Module, config: OptimizerConfig) -> None:
-    # Batch normalisation whose weights are frozen must not follow the batches either.
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and _scale(f"{name}.weight", config) == 0:
-            module.eval()
-
-
-def _decaying(decay: float) -> Any:
-    """Averaging that begins fast and slows down to ``decay``, so that the random start is soon forgotten."""
-
-    @torch.no_grad()
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        for mean, value in zip(averaged, current, strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - now)
-            else:
-                mean.copy_(value)
-
-    return average
 
 
 def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
@@ -359,62 +291,3 @@ def _nan_message(faces: Faces, chosen: Int[np.ndarray, " b"], epoch: int, step: 
         f"faces: {ids}, ...). Try a smaller optimizer.lr, a longer schedule.warmup, optimizer.clip=1, "
         "or precision=32-true. The checkpoints of earlier epochs are untouched."
     )
-
-
-def write_state(
-    path: Path, about: Mapping[str, Any], model: nn.Module, average: nn.Module | None, optimizer: Any
-) -> None:
-    """All that a run needs to go on: weights, their average, the optimiser's memory; one file without pickle."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items() if isinstance(value, Tensor)}
-    write_tensors(path, tensors, {**about, "format": STATE_FORMAT})
-
-
-def _resume(
-    path: Path, about: Mapping[str, Any], model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, Any]]]:
-    tensors, said = read_tensors(path)
-    if said.get("format") != STATE_FORMAT:
-        raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
-    for key in ("config", "data_hash"):
-        differing = _differences(said[key], about[key])
-        if differing:
-            raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    model.load_state_dict(parts["model"])
-    if average is not None:
-        average.load_state_dict(parts["average"])
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, slot = name.partition(".")
-        slots.setdefault(int(index), {})[slot] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    return said["epoch"], said["history"]
-
-
-def _differences(was: Any, now: Any, key: str = "") -> list[str]:
-    if isinstance(was, dict) and isinstance(now, dict):
-        inner = sorted(was.keys() | now.keys())
-        return [line for k in inner for line in _differences(was.get(k), now.get(k), f"{key}.{k}".lstrip("."))]
-    return [] if was == now else [f"{key} was {was!r} and is now {now!r}"]
-
-
-def _rewrite_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    # The state file knows what happened; a torn last line, or a line of an epoch that will run again, goes.
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
-    partial.replace(path)
-
-
-def _append(path: Path, line: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
