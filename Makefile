@@ -11,6 +11,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/installed
+	rm -rf results/demo
 	$(RUN)/ranfer demo --out results/demo
 
 test: $(VENV)/installed

@@ -9,21 +9,18 @@ turned. Errors are the mean over the four corners, in sides of the frame, as med
 frame error contains the variety of the training frames and each face's own roll, which alignment takes away on
 purpose; the turn error is the detector's alone.
 
-Needs scikit-image for the photo. Faces that a voter called no face are left out.
+Needs scikit-image for the photo. Faces have a majority label; ``pasted_faces`` says how they are pasted.
 """
 
 import argparse
-import csv
-import io
-import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+from pasted_faces import load_faces, paste, photos, place
 
 from ranfer.faces.align import align, find_frame
 from ranfer.faces.detect import MTCNN, Detection
-from ranfer.images import decode_image
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # the corners of a frame
 REFERENCE = 192  # pixels of the face that counts as large
@@ -31,7 +28,7 @@ REFERENCE = 192  # pixels of the face that counts as large
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="ferplus_train_valid.zip, whose FER2013Valid/ is read")
+    parser.add_argument("data", type=Path, help="ferplus_train_valid.zip, whose validation faces are read")
     parser.add_argument("--faces", type=int, default=100)
     parser.add_argument("--sizes", type=int, nargs="+", default=[24, 32, 48, 72, 120, 200, 300])
     parser.add_argument("--angles", type=float, nargs="+", default=[-30, -15, 0, 15, 30])
@@ -41,8 +38,8 @@ def main() -> None:
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
-    faces = load_faces(options.data, options.faces, rng)
-    photo = colour_photo()
+    faces, _ = load_faces(options.data, options.faces, options.seed)
+    photo = photos()["coffee"]
     detect = MTCNN(options.min_face, threads=1)
     reference = [find(detect, photo, face, REFERENCE, 0.0, rng)[1] for face in faces]
     tables: dict[str, list[list[str]]] = {"recall": [], "frame error": [], "turn error": []}
@@ -72,52 +69,12 @@ def main() -> None:
         cv2.imwrite(str(options.sheet), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
-def load_faces(data: Path, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    with zipfile.ZipFile(data) as archive:
-        rows = csv.reader(io.StringIO(archive.read("FER2013Valid/label.csv").decode()))
-        names = [row[0] for row in rows if row[-1] == "0"]
-        chosen = rng.choice(names, min(count, len(names)), replace=False)
-        return [decode_image(archive.read(f"FER2013Valid/{name}"), name) for name in chosen]
-
-
-def colour_photo() -> np.ndarray:
-    """A portrait in the public domain, flipped upside down so that its own face stays out of the way."""
-    from skimage import data
-
-    return cv2.resize(data.astronaut()[::-1], (640, 640), interpolation=cv2.INTER_CUBIC)
-
-
-def paste(photo: np.ndarray, face: np.ndarray, to_photo: np.ndarray) -> np.ndarray:
-    """The photo with a tinted face in it; ``to_photo`` (2, 3) takes pixels of the face to pixels of the photo."""
-    step = np.hypot(*to_photo[:, 0])
-    # Drawn four times as fine and averaged, so that a small face is shrunk without aliasing.
-    fine = 4 if step < 1 else 1
-    corners = SQUARE * len(face) @ to_photo[:, :2].T + to_photo[:, 2]
-    low, high = np.floor(corners.min(axis=0)).astype(int) - 2, np.ceil(corners.max(axis=0)).astype(int) + 2
-    width, height = (high - low).tolist()
-    place = fine * np.column_stack([to_photo[:, :2], to_photo[:, 2] - low])
-    place[:, 2] += place[:, :2] @ (0.5, 0.5) - 0.5
-    tinted = np.clip(face * (1.0, 0.87, 0.76), 0, 255).astype(np.uint8)
-    kind = {"dsize": (width * fine, height * fine), "flags": cv2.INTER_CUBIC}
-    drawn = cv2.warpAffine(tinted, place, **kind, borderMode=cv2.BORDER_REPLICATE)
-    inside = cv2.warpAffine(np.full(face.shape, 255, np.uint8), place, **kind)
-    drawn, inside = (
-        cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA).astype(float) for x in (drawn, inside)
-    )
-    result = photo.copy()
-    region = result[low[1] : high[1], low[0] : high[0]]
-    region[:] = np.round(region + (drawn - region) * inside / 255)
-    return result
-
-
 def find(
     detect: MTCNN, photo: np.ndarray, face: np.ndarray, size: int, angle: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Before and after as one strip, and the corners (4, 2) of the found frame in sides of the face's own frame."""
     centre = rng.uniform(0.75 * size + 4, len(photo) - 0.75 * size - 4, 2)
-    radians = np.radians(angle)
-    turn = size / len(face) * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
-    to_photo = np.column_stack([turn, centre - turn @ np.full(2, len(face) / 2)])
+    to_photo = place(size, angle, centre, len(face))
     picture = paste(photo, face, to_photo)
     near = [d for d in detect(picture) if np.linalg.norm(np.array(find_frame(d)[:2]) - centre) < 0.35 * size]
     reach = 0.75 * size

@@ -160,7 +160,7 @@ def test_a_mirrored_face_has_mirrored_points_so_left_is_left_as_seen(detector, a
     (plain,) = detector(astronaut)
     (mirrored,) = detector(np.ascontiguousarray(astronaut[:, ::-1]))
     back = np.array([512, 0]) + mirrored.landmarks[[1, 0, 2, 4, 3]] * [-1, 1]
-    np.testing.assert_allclose(back, plain.landmarks, atol=3)
+    np.testing.assert_allclose(back, plain.landmarks, atol=4)  # the best look may be another one
     assert plain.landmarks[0, 0] < plain.landmarks[1, 0]
     assert plain.landmarks[3, 0] < plain.landmarks[4, 0]
 
@@ -419,3 +419,13 @@ def test_yunet_rows_become_detections_in_pixels_of_the_source(tmp_path, monkeypa
     assert other.box == (20, 40, 80, 120)
     assert yunet(np.zeros_like(picture)) == []
     assert yunet(picture[:0]) == []
+
+
+@pytest.mark.parametrize("angle", [-45.0, -30.0, 30.0, 45.0])
+def test_a_turned_face_is_found_and_its_points_turn_along(detector, astronaut, angle):
+    (plain,) = detector(astronaut)
+    part = astronaut[20:240, 110:330]  # the middle of it is the face
+    turned, to_turned = detect._turn(np.ascontiguousarray(part), angle)
+    face, *_ = detector(turned)
+    expected = (plain.landmarks - (110, 20)) @ to_turned[:, :2].T + to_turned[:, 2]
+    np.testing.assert_allclose(face.landmarks, expected, atol=6)

@@ -1,6 +1,9 @@
 """Pictures of every kind come out as upright RGB bytes, or as one error that names them."""
 
 import io
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -166,3 +169,19 @@ def test_bytes_of_any_kind_are_a_picture_or_an_image_error():
                 assert decode(bytes(data)).dtype == np.uint8
             except ImageError as error:
                 assert str(error).startswith("x: ")
+
+
+def test_decoding_leaves_the_filters_of_warnings_alone_which_all_threads_share(monkeypatch):
+    shared, open_picture, seen = warnings.filters, Image.open, []
+    monkeypatch.setattr(Image, "open", lambda file: (seen.append(warnings.filters is shared), open_picture(file))[1])
+    decode(encode(Image.new("L", (4, 4))))
+    assert seen == [True]
+
+
+def test_a_large_picture_is_read_without_a_word():
+    code = (
+        "import io; from PIL import Image; from ranfer.images import decode_image; Image.MAX_IMAGE_PIXELS = 100;"
+        "data = io.BytesIO(); Image.new('L', (15, 10)).save(data, 'PNG'); decode_image(data.getvalue(), 'photo')"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout + said.stderr == ""

@@ -42,7 +42,7 @@ def one(rule, *votes):
         ((2, 0, 0, 0, 0, 0, 0, 0, 8, 0), "majority is unknown"),
         ((0, 0, 0, 0, 0, 0, 0, 0, 0, 10), "majority is no face"),
         ((1, 1, 1, 1, 1, 1, 1, 1, 1, 1), "no votes above one"),
-        ((0, 0, 0, 0, 0, 0, 0, 0, 0, 0), "no votes above one"),
+        ((0, 0, 0, 0, 0, 0, 0, 0, 0, 0), "unlabelled"),
         ((0, 0, 0, 0, 0, 0, 1, 0, 0, 0), [0, 0, 0, 0, 0, 0, 1, 0]),  # the only vote of a face stands
     ],
 )

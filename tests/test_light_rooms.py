@@ -14,7 +14,6 @@ HEAVY = {
     "backbones",
     "checkpoint",
     "crop",
-    "demo",
     "export",
     "losses",
     "model",

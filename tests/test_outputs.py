@@ -21,7 +21,7 @@ from ranfer.outputs import (
     write_table,
 )
 from ranfer.recognize import Face, Region
-from ranfer.vocab import Box, Expression, Occlusion
+from ranfer.vocab import ESTIMATED, Box, Expression
 
 SETTINGS = {"weights": "0123456789abcdef", "detector": "mtcnn", "classes": 8}
 REGIONS = ("face", "top left")
@@ -47,7 +47,7 @@ UNSURE = make_face(
     landmarks=None,
     trusted=False,
     reason="unsure: happiness 0.41 of 0.55 needed",
-    occlusion={Occlusion.UPPER: 0.5},
+    occlusion=dict.fromkeys(ESTIMATED, 0.5),
     yaw=3.5,
 )
 
@@ -71,7 +71,7 @@ def test_a_line_has_the_documented_fields_in_plain_json(tmp_path):
     assert lines[0]["box"] == [10, 20, 80.5, 99.25]
     assert lines[0]["probabilities"]["happiness"] == 0.93
     assert lines[0]["regions"][1] == {"name": "top left", "box": [0, 0, 0.75, 0.75], "weight": 0.75}
-    assert lines[1]["occlusion"] == {"upper": 0.5}
+    assert lines[1]["occlusion"] == {"upper": 0.5, "lower": 0.5, "side": 0.5, "eyewear": 0.5, "none": 0.0625}
     assert lines[1]["reason"] == UNSURE.reason
     assert list(lines[2]) == list(lines[0])
     assert {name for name, value in lines[2].items() if value is not None} == {"source", "frame"}

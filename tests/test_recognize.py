@@ -13,9 +13,10 @@ from PIL import Image
 import ranfer.recognize
 from ranfer.errors import CheckpointError, ConfigError, ImageError, RanferError
 from ranfer.faces.align import align
+from ranfer.faces.attributes import Estimate
 from ranfer.faces.detect import Detection
 from ranfer.recognize import Recognizer, load
-from ranfer.vocab import Expression
+from ranfer.vocab import ESTIMATED, Expression
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 TRUST = {"threshold": 0.9, "kept": 0.8, "accuracy": 0.95, "n": 100}
@@ -91,6 +92,25 @@ def plain(colour, size=48):
     return np.full((size, size, 3), colour, dtype=np.uint8)
 
 
+class Frontal:
+    """An attribute model to which every face is frontal and uncovered, unless it is told otherwise."""
+
+    def __init__(self, pose=(0.0, 0.0, 0.0), occlusion=(0.0, 0.0, 0.0, 0.0)):
+        self.pose, self.occlusion = np.array([pose]), np.array([occlusion])
+
+    def __call__(self, faces):
+        n = len(faces)
+        pose, occlusion = self.pose.repeat(n, axis=0), self.occlusion.repeat(n, axis=0)
+        return Estimate(np.full((n, 5, 2), 0.5), pose, occlusion, np.ones((n, 6, 6)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frontal():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ranfer.recognize.AttributeModel", Frontal)
+        yield
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
@@ -120,7 +140,37 @@ def test_every_face_of_a_picture_is_told_the_largest_first(recognizer):
     assert large.regions[1].box == (0, 0, 0.75, 0.75)
     assert large.trusted
     assert large.reason is None
-    assert large.yaw is large.pitch is large.roll is large.occlusion is large.feature is None
+    assert (large.yaw, large.pitch, large.roll) == (0, 0, 0)
+    assert large.occlusion == dict.fromkeys(ESTIMATED, 0)
+    assert [region.visible for region in large.regions] == [1, 1]
+    assert large.feature is None
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (Frontal(pose=(-52.3, 10, 0)), "turned 52 degrees"),
+        (Frontal(pose=(0, 61, 0)), "turned 61 degrees"),
+        (Frontal(occlusion=(0.2, 0.9, 0.1, 0)), "lower face covered"),
+        (Frontal(occlusion=(0.8, 0.1, 0.7, 0)), "upper face covered; side of the face covered"),
+        (Frontal(pose=(20, -20, 80), occlusion=(0, 0, 0, 1)), None),
+    ],
+)
+def test_a_turned_or_covered_face_is_not_trusted_and_glasses_are_no_reason(recognizer, monkeypatch, model, reason):
+    monkeypatch.setattr(recognizer, "_open", recognizer._open._replace(attributes=model))
+    large, _ = recognizer(couple())
+    assert (large.trusted, large.reason) == (reason is None, reason)
+
+
+def test_roll_counts_in_the_picture_and_not_on_the_aligned_face(weights, monkeypatch):
+    lean = np.radians(150)
+    turn = np.array([[np.cos(lean), -np.sin(lean)], [np.sin(lean), np.cos(lean)]])
+    points = np.array([(-10, -10), (10, -10), (0, 0), (-7, 10), (7, 10)]) @ turn.T + 32
+    leaning = load(weights, lambda image: [Detection((16.0, 16.0, 48.0, 48.0), 0.9, points)])
+    monkeypatch.setattr(leaning, "_open", leaning._open._replace(attributes=Frontal(pose=(5, 6, 40))))
+    (face,) = leaning(plain(RED))
+    assert (face.yaw, face.pitch) == (5, 6)
+    assert face.roll == pytest.approx(150 + 40 - 360)
 
 
 def test_a_list_gives_what_its_pictures_give_alone_and_runs_the_model_once(recognizer, monkeypatch):

@@ -1,10 +1,14 @@
 """ONNX files of ours and of anybody, made here by hand."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +85,46 @@ def raw_pixels(path, faces, preprocess, shape):
 
 def test_the_cpu_is_always_a_provider():
     assert providers()[-1] == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("dropped", ["by an exception", "in silence"])
+def test_a_gpu_that_does_not_start_is_one_line_and_the_cpu_takes_over(tmp_path, monkeypatch, caplog, capfd, dropped):
+    file = classifier(tmp_path / "m.onnx")
+    started = ort.InferenceSession
+
+    def start(path, options, providers, **rest):
+        if "CUDAExecutionProvider" in providers and dropped == "by an exception":
+            raise RuntimeError("CUDA failure 35:\n driver too old")
+        return started(path, options, providers=["CPUExecutionProvider"], **rest)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider", "CUDAExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", start)
+    assert open_session(file).get_providers() == ["CPUExecutionProvider"]
+    why = "CUDA failure 35: driver too old" if dropped == "by an exception" else "the runtime cannot load it"
+    expected = f"{file}: runs on CPUExecutionProvider, since CUDAExecutionProvider did not start ({why})"
+    assert [record.getMessage() for record in caplog.records] == [expected]
+    assert capfd.readouterr().out == ""
+
+
+def test_a_broken_file_is_an_error_and_not_the_fault_of_a_gpu(tmp_path, monkeypatch, caplog):
+    (tmp_path / "m.onnx").write_bytes(b"no network")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(CheckpointError, match=r"m\.onnx: not a loadable ONNX file"):
+        open_session(tmp_path / "m.onnx")
+    assert caplog.records == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the runtime keeps its notes elsewhere")
+def test_the_runtime_leaves_no_notes_in_the_home(tmp_path):
+    file = classifier(tmp_path / "m.onnx")
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    code = (
+        "import sys; from pathlib import Path; from ranfer.runtime import open_session; open_session(Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(file)], env={**kept, "HOME": str(home)}, check=True)
+    assert list(home.rglob("*")) == []
 
 
 def test_probabilities_land_in_our_columns_by_name(tmp_path):

@@ -151,7 +151,8 @@ def test_all_faces_that_the_data_lack_are_one_error(write):
     with pytest.raises(DataError) as caught:
         resolve(read_list(path), ["a", "b"])
     assert str(caught.value) == (
-        f"{path}: 4 of 6 faces are not in the data: x1 (line 2), x2 (line 4), x3 (line 5) and 1 more"
+        f"{path}: 4 of 6 faces are not in the data: x1 (line 2), x2 (line 4), x3 (line 5) and 1 more; "
+        "ids of the data are such as a, b"
     )
 
 
@@ -199,9 +200,11 @@ def test_the_occlusion_codes_have_their_known_counts(real_data):
 
 
 @pytest.mark.parametrize("degrees", [30, 45])
-def test_rafdbs_label_files_agree_with_the_folders_of_its_lists(real_data, degrees):
+def test_rafdbs_label_files_agree_with_the_folders_of_its_lists(real_data, degrees, write):
     path = real_data / "ran_lists" / f"rafdb_pose_{degrees}.txt"
-    assert read_list(path, path.with_stem(f"{path.stem}_label")) == read_list(path)
+    alone = write(path.read_bytes(), path.name)
+    joined = read_list(path, path.with_stem(f"{path.stem}_label"))
+    assert joined == read_list(path) and joined.entries == read_list(alone).entries
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 >>> import ranfer
 >>> recognizer = ranfer.load()
 >>> for face in recognizer("photo.jpg"):
-...     print(face.expression, face.probability, face.regions)
+...     print(face.expression, "trusted" if face.trusted else face.reason)
+happiness trusted
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
     from ranfer.errors import CheckpointError, ConfigError, DataError, ImageError, RanferError
     from ranfer.recognize import Face, Recognizer, Region, load
     from ranfer.vocab import Box, Expression
+
+# ONNX Runtime otherwise gives the machine an id, and sends events to its makers. It reads this when it is imported, so
+# that here is the last place that comes before it. Whoever wants the events sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Box",

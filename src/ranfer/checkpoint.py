@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig, parse
 from ranfer.errors import CheckpointError
 from ranfer.model import RAN
+from ranfer.onnx_file import read_weights
 from ranfer.regions import CENTRE_80, FIXED5, regions_of
 from ranfer.vocab import Expression, Prediction
 
@@ -177,13 +178,17 @@ def _fill(model: RAN, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Named tensors from safetensors or from a PyTorch file, without a leading ``module.`` and without their wrapper.
+    """Named tensors of a safetensors file, a PyTorch file, or an ONNX file that we exported.
+
+    A leading ``module.`` and a wrapper round the tensors are taken off.
 
     Raises:
         CheckpointError: missing, truncated, no such file, or one that would need code to be executed.
     """
     if path.suffix == ".safetensors":
         state: Any = read_tensors(path)[0]
+    elif path.suffix == ".onnx":
+        state = read_weights(path)
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)

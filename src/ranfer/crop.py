@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 
 
 def crop(maps: Float[Tensor, "b c h w"], boxes: Float[Tensor, "k r 4"], size: int) -> Float[Tensor, "b r c size size"]:
@@ -40,3 +42,15 @@ def _filter(
 def resize(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c size size"]:
     """Whole images at another size, as :func:`crop` resamples; at their own size they come out as they went in."""
     return crop(images, images.new_tensor([[[0.0, 0.0, 1.0, 1.0]]]), size)[:, 0]
+
+
+def from_bytes(
+    faces: UInt8[Tensor, "b h w c"], channels: int, size: int
+) -> Float[Tensor, "b {channels} {size} {size}"]:
+    """RGB or grey bytes of any size as grey or colour images of one size, in [0, 1]."""
+    images = faces.permute(0, 3, 1, 2).float() / 255
+    if images.shape[1] == 3 and channels == 1:
+        images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+    elif images.shape[1] == 1 and channels == 3:
+        images = images.expand(-1, 3, -1, -1)
+    return resize(images, size)

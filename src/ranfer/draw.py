@@ -31,13 +31,21 @@ GREY: Colour = (118, 118, 118)
 GLOW: Colour = (255, 140, 30)
 SMALLEST, LARGEST = 640, 1600  # pixels of the longer side of an annotated picture: labels fit, and memory stays bounded
 FULL = 0.5  # a region of this much more weight than an equal share is shaded most
-CELL, GAP, CAPTION = 320, 16, 22  # pixels of the contact sheet
+TINT = 0.16  # of the glow over a region that is shaded most: what lies under it, a mask or a hand, stays visible
+CELL, GAP, CAPTION = 320, 16, 24  # pixels of the contact sheet
+KEY = "shaded: where the model looked; grey and dashed: not to be trusted"
 
 
 def fit(
     image: UInt8[np.ndarray, "h w 3"], smallest: int = SMALLEST, largest: int = LARGEST
 ) -> tuple[UInt8[np.ndarray, "H W 3"], float]:
-    """A picture whose longer side has ``smallest`` to ``largest`` pixels, and the factor that its sides grew by."""
+    """A picture whose longer side has ``smallest`` to ``largest`` pixels, and the factor that its sides grew by.
+
+    >>> import numpy as np
+    >>> picture, scale = fit(np.zeros((2000, 3200, 3), dtype=np.uint8))
+    >>> picture.shape, scale
+    ((1000, 1600, 3), 0.5)
+    """
     longer = max(image.shape[:2])
     scale = min(max(longer, smallest), largest) / longer
     if scale == 1:
@@ -51,6 +59,11 @@ def annotate(image: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], scale: fl
 
     A face that is not to be trusted is grey, its frame is dashed, and its label says why. ``scale`` takes the faces'
     pixels to those of the picture, where that has been shrunk.
+
+    >>> import ranfer
+    >>> from ranfer.recognize import as_rgb
+    >>> image, scale = fit(as_rgb("photo.jpg", "photo.jpg"))
+    >>> annotate(image, ranfer.load()("photo.jpg"), scale).save("annotated.png")
     """
     canvas = np.array(image)
     frames = [scale * np.array(face.corners) for face in faces]
@@ -68,13 +81,18 @@ def annotate(image: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], scale: fl
 
 
 def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], title: str) -> Image.Image:
-    """Pictures in a grid, each over its caption; they are shrunk into their cells, and not enlarged."""
+    """Pictures in a grid, each over its caption; they are shrunk into their cells, and not enlarged.
+
+    >>> from PIL import Image
+    >>> contact_sheet([("a photo", Image.open("photo.jpg"))], "one picture").save("sheet.png")
+    """
     columns = max(1, min(len(pictures), round((1.4 * len(pictures)) ** 0.5)))
     rows = -(-len(pictures) // columns)
     width, height = columns * (CELL + GAP) + GAP, rows * (CELL + CAPTION + GAP) + GAP + 2 * CAPTION
     sheet = Image.new("RGB", (max(width, 2 * CELL), height), (250, 250, 248))
     pen = ImageDraw.Draw(sheet)
     pen.text((GAP, GAP), _fitting(title, _font(18), sheet.width - 2 * GAP), (40, 40, 40), font=_font(18))
+    pen.text((GAP, GAP + CAPTION), _fitting(KEY, _font(13), sheet.width - 2 * GAP), (90, 90, 90), font=_font(13))
     for place, (caption, picture) in enumerate(pictures):
         left = GAP + place % columns * (CELL + GAP)
         top = GAP + 2 * CAPTION + place // columns * (CELL + CAPTION + GAP)
@@ -105,7 +123,7 @@ def _shade(canvas: UInt8[np.ndarray, "h w 3"], face: Face, frame: Float[np.ndarr
         corners = ((left, top), (right, top), (right, bottom), (left, bottom))
         shape = [np.array([_pixel(origin + x * across + y * down) for x, y in corners])]
         filled = cv2.fillPoly(part.copy(), shape, GLOW, cv2.LINE_AA, shift=3)
-        cv2.addWeighted(filled, 0.25 * strength, part, 1 - 0.25 * strength, 0, dst=part)
+        cv2.addWeighted(filled, TINT * strength, part, 1 - TINT * strength, 0, dst=part)
         lined = cv2.polylines(part.copy(), shape, True, (255, 255, 255), 1, cv2.LINE_AA, shift=3)
         cv2.addWeighted(lined, 0.2 + 0.7 * strength, part, 0.8 - 0.7 * strength, 0, dst=part)
 

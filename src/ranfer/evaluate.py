@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 
 from ranfer import metrics
 from ranfer.data.dataset import Dataset, first_few, stack_faces
-from ranfer.data.labels import label
+from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
 from ranfer.errors import ConfigError, DataError, RanferError
 from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, parse_expression
@@ -259,6 +259,7 @@ def evaluate(
     lists = dict(subsets or {})
     ids = [sample.id for sample in dataset.samples]
     listed = {name: [dataset.samples[place] for place in resolve(faces, ids)] for name, faces in lists.items()}
+    require_labels(dataset.split(split), f"{dataset.path}, split {split}")
     whole = _by_rule(dataset.split(split), rule)
     parts = {
         name: _by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule)

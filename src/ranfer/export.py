@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from ranfer.checkpoint import Trained
 from ranfer.data import open_dataset
 from ranfer.data.labels import label
-from ranfer.errors import CheckpointError
 from ranfer.evaluate import answer
 from ranfer.model import RAN
+from ranfer.onnx_file import example_faces, write_onnx
 from ranfer.regions import names
-from ranfer.runtime import METADATA_KEY, open_session
 from ranfer.vocab import Expression
 
 OUTPUTS = ("probabilities", "mu", "nu", "weight", "representation", "boxes")
-OPSET = 18
-TOLERANCE = 1e-4  # of any output, ONNX Runtime against PyTorch
 # Trust is given from the probability on above which this share of the validation faces is right.
 TRUSTED_ACCURACY = 0.95
 
@@ -58,37 +52,14 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         The largest difference of any output from PyTorch's.
 
     Raises:
-        CheckpointError: an output of the file differs from PyTorch's by more than ``TOLERANCE``, at any of several
-            batch and image sizes; no file is left.
+        CheckpointError: an output of the file differs from PyTorch's; no file is left.
     """
     model = trained.model.eval().cpu()
-    if half:
-        _round_weights(model)
-    graph = Graph(model, 1.0 if fitted is None else fitted.temperature).eval()
-    own_boxes = model.boxes is None
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    graph = Graph(model, 1.0 if fitted is None else fitted.temperature)
     batch, height, width, regions = (torch.export.Dim(name) for name in ("batch", "height", "width", "regions"))
-    shapes: list[Any] = [{0: batch, 1: height, 2: width}]
-    if own_boxes:
-        shapes += [{0: batch, 1: regions}, {0: batch, 1: regions}]
-    program = torch.onnx.export(
-        graph,
-        _example(own_boxes, 2, 60, 52),
-        input_names=["faces", "boxes", "mask"][: len(shapes)],
-        output_names=list(OUTPUTS[:-1] if own_boxes else OUTPUTS),
-        dynamic_shapes=tuple(shapes),
-        opset_version=OPSET,
-        optimize=False,  # the runtime folds at load; folding here would unround the weights
-        verbose=False,
-    )
-    assert program is not None  # torch.onnx.export without a file name returns its program
-    written = program.model_proto
-    for part in (*written.graph.node, *written.graph.value_info, *written.graph.initializer, written.graph):
-        del part.metadata_props[:]  # the exporter's notes: stack traces with paths of the machine that exported
-        part.doc_string = ""
-    if half:
-        _store_as_half(written)
+    inputs: dict[str, dict[int, Any]] = {"faces": {0: batch, 1: height, 2: width}}
+    if model.boxes is None:
+        inputs |= {"boxes": {0: batch, 1: regions}, "mask": {0: batch, 1: regions}}
     about = {
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
         "labels": [expression.value for expression in Expression],
@@ -96,76 +67,22 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         "trust": None if fitted is None else fitted._asdict(),
         "weights": "float16" if half else "float32",
     }
-    helper.set_model_props(written, {METADATA_KEY: json.dumps(about)})
-    try:
-        onnx.save(written, str(partial))
-        worst = check_parity(graph, partial, own_boxes)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return worst
+    outputs = OUTPUTS[:-1] if model.boxes is None else OUTPUTS
+    return write_onnx(graph, path, _ragged_example if model.boxes is None else _example, inputs, outputs, about, half)
 
 
-@torch.inference_mode()
-def check_parity(graph: Graph, path: Path, own_boxes: bool) -> float:
-    """The largest difference of any output between the file and PyTorch, over batch sizes 1, 2, 5 and image sizes.
-
-    Raises:
-        CheckpointError: it is more than ``TOLERANCE``.
-    """
-    session = open_session(path)
-    worst = 0.0
-    for batch, height, width in ((1, 48, 48), (2, 33, 71), (5, 160, 120), (3, 224, 224)):
-        inputs = _example(own_boxes, batch, height, width)
-        fed = {entry.name: tensor.numpy() for entry, tensor in zip(session.get_inputs(), inputs, strict=True)}
-        outputs = [entry.name for entry in session.get_outputs()]
-        for name, ours, theirs in zip(outputs, graph(*inputs), session.run(None, fed), strict=True):
-            difference = float(np.abs(ours.numpy() - theirs).max())
-            worst = max(worst, difference)
-            if not difference <= TOLERANCE:
-                raise CheckpointError(
-                    f"{path}: the exported {name} differ from PyTorch's by {difference:.2g} (at most {TOLERANCE:g} is "
-                    f"allowed) for {batch} faces of {width} x {height} pixels"
-                )
-    return worst
+def _example(batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+    return (example_faces(batch, height, width),)
 
 
-def _example(own_boxes: bool, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
+def _ragged_example(batch: int, height: int, width: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(batch)
-    faces = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, generator=generator)
-    if not own_boxes:
-        return (faces,)
     corner = torch.rand(batch, 4, 2, generator=generator) * 0.4
     boxes = torch.cat([corner, corner + 0.5], dim=2)
     boxes[:, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0])
     mask = torch.rand(batch, 4, generator=generator) < 0.7
     mask[:, 0] = True
-    return faces, boxes, mask
-
-
-def _round_weights(model: nn.Module) -> None:
-    # Vectors (biases, normalisation) are small and sensitive: only kernels and matrices are rounded.
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            parameter.data = parameter.data.half().float()
-
-
-def _store_as_half(model: onnx.ModelProto) -> None:
-    """Keep float32 constants that float16 holds exactly as float16, with a cast that runs once, at load."""
-    graph = model.graph
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(tensor)
-        if values.ndim < 2 or not np.array_equal(values.astype(np.float16).astype(np.float32), values):
-            continue
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name + "_half"))
-        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
+    return example_faces(batch, height, width), boxes, mask
 
 
 class Calibration(NamedTuple):

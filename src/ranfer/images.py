@@ -12,6 +12,13 @@ from PIL import Image, ImageOps
 
 from ranfer.errors import ImageError
 
+# Pillow warns of odd tags and of large sizes; what cannot be read raises all the same. Said once for the process,
+# since warnings.catch_warnings would change the filters under the feet of other threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
+SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
 
 def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     """The first frame of a picture as RGB, turned upright by its EXIF tag; ``name`` is what errors call it.
@@ -21,24 +28,44 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         ImageError: missing, empty, truncated, of no known format, or so large that Pillow takes it for an attack
             (over 178 megapixels).
+
+    >>> from pathlib import Path
+    >>> decode_image(Path("photo.jpg"), "photo.jpg").shape
+    (330, 330, 3)
     """
-    if isinstance(source, bytes) and not source:
+    if (isinstance(source, bytes) and not source) or (isinstance(source, Path) and _is_empty(source)):
         raise ImageError(f"{name}: the picture is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd tags and large sizes; what cannot be read raises all the same
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-                return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels ({error})") from error
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, NotImplementedError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        IndexError,
+        MemoryError,
+        NotImplementedError,
+        Warning,  # where whoever runs us has made errors of warnings
+    ) as error:
         raise ImageError(f"{name}: not a readable picture ({error})") from error
 
 
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB: transparent pixels on white, greys of 16 bits and floats scaled to bytes."""
+    """A picture of any mode as RGB: transparent pixels on white, greys of 16 bits and floats scaled to bytes.
+
+    >>> from PIL import Image
+    >>> to_rgb(Image.new("LA", (1, 1), (0, 0))).getpixel((0, 0))
+    (255, 255, 255)
+    """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         # Pillow clips such greys at 255. Integers span 16 bits; floats span 0 to 1 or else 0 to 255.
         grey = np.asarray(picture, dtype=np.float64)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
-SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+from ranfer.images import SUFFIXES
 
 
 @dataclass
@@ -31,6 +30,9 @@ def list_pictures(
 
     Args:
         skip: files and folders to pass over, where a folder or a pattern leads to them.
+
+    >>> list_pictures(["*.jpg", "photo.jpg", "*.png"])
+    Listing(pictures=[PosixPath('photo.jpg')], problems=['*.png: no picture matches this pattern'])
     """
     listing, seen = Listing(), set[str]()
     skipped = {os.path.realpath(path) for path in skip}

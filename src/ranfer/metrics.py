@@ -53,12 +53,23 @@ class Reliability(NamedTuple):
 def confusion(
     truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int = 8
 ) -> Int[np.ndarray, "c c"]:
-    """How often each true class (row) got each answer (column)."""
+    """How often each true class (row) got each answer (column).
+
+    >>> import numpy as np
+    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
     return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class(matrix: Real[np.ndarray, "*r c c"]) -> PerClass:
-    """Precision, recall, F1 = 2 TP / (2 TP + FP + FN) and support, from one confusion matrix or many."""
+    """Precision, recall, F1 = 2 TP / (2 TP + FP + FN) and support, from one confusion matrix or many.
+
+    >>> import numpy as np
+    >>> figures = per_class(np.array([[3, 1], [0, 4]]))
+    >>> figures.recall.tolist(), figures.precision.tolist()
+    ([0.75, 1.0], [1.0, 0.8])
+    """
     hits = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
     support = matrix.sum(axis=-1).astype(float)
     answers = matrix.sum(axis=-2).astype(float)
@@ -66,7 +77,12 @@ def per_class(matrix: Real[np.ndarray, "*r c c"]) -> PerClass:
 
 
 def macro_recall(matrix: Real[np.ndarray, "*r c c"]) -> Float[np.ndarray, "*r"]:
-    """Mean recall of the classes that occur in the truth (balanced accuracy); NaN without any face."""
+    """Mean recall of the classes that occur in the truth (balanced accuracy); NaN without any face.
+
+    >>> import numpy as np
+    >>> float(macro_recall(np.array([[3, 1], [0, 4]])))
+    0.875
+    """
     figures = per_class(matrix)
     return _mean_where(figures.recall, figures.support > 0)
 
@@ -76,19 +92,34 @@ def macro_f1(matrix: Real[np.ndarray, "*r c c"]) -> Float[np.ndarray, "*r"]:
 
     A class absent from the truth does not count, also where it is predicted: those answers already cost the classes
     that they were taken from.
+
+    >>> import numpy as np
+    >>> round(float(macro_f1(np.array([[3, 1], [0, 4]]))), 4)
+    0.873
     """
     figures = per_class(matrix)
     return _mean_where(figures.f1, figures.support > 0)
 
 
 def log_losses(probabilities: Float[np.ndarray, "n c"], truth: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """The loss of each face, -ln p(true class), with p no less than ``CLIP``; their mean is the log loss."""
+    """The loss of each face, -ln p(true class), with p no less than ``CLIP``; their mean is the log loss.
+
+    >>> import numpy as np
+    >>> log_losses(np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0, 1])).round(3).tolist()
+    [0.693, 2.303]
+    """
     true_class = probabilities[np.arange(len(truth)), truth].astype(float)
     return np.asarray(-np.log(np.maximum(true_class, CLIP)))
 
 
 def reliability(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> Reliability:
-    """The table behind a reliability diagram: ``bins`` bins of equal width over [0, 1], each closed above."""
+    """The table behind a reliability diagram: ``bins`` bins of equal width over [0, 1], each closed above.
+
+    >>> import numpy as np
+    >>> table = reliability(np.array([0.6, 0.9, 1.0]), np.array([False, True, True]), bins=2)
+    >>> table.faces.tolist(), table.accuracy[1].round(2)
+    ([0, 3], np.float64(0.67))
+    """
     place = confidence_bins(confidence, bins)
     count = np.bincount(place, minlength=bins)
     return Reliability(
@@ -108,6 +139,10 @@ def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndar
     """Expected calibration error: mean over faces of |accuracy - confidence| of their bin; NaN without any face.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+
+    >>> import numpy as np
+    >>> round(calibration_error(np.array([0.9, 0.9]), np.array([True, False])), 2)
+    0.4
     """
     if not len(confidence):
         return float("nan")
@@ -119,6 +154,10 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
     """Score interval of a proportion.
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212; recommended by Brown, Cai, DasGupta, Stat. Sci. 16 (2001).
+
+    >>> low, high = wilson(90, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
     """
     if n == 0:
         return Interval(float("nan"), float("nan"))
@@ -142,6 +181,12 @@ def bootstrap(
 
     ``statistic`` takes the sums of r replicates at once. Paired comparisons put both models' columns into one table.
     Replicates for which the statistic is NaN are left out. Source: Efron, Ann. Stat. 7 (1979) 1-26.
+
+    >>> import numpy as np
+    >>> right = np.array([[1.0]] * 90 + [[0.0]] * 10)
+    >>> low, high = bootstrap(right, lambda sums: sums[:, 0] / 100)
+    >>> 0.8 < low < 0.9 < high < 1
+    True
     """
     n = len(table)
     if n == 0:
@@ -184,6 +229,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     The smaller tail of the binomial (1/2) is doubled, with 1 as its bound; a tie, or no such face, gives 1.
     Source: McNemar, Psychometrika 12 (1947) 153-157, in its exact form.
+
+    >>> mcnemar(only_first=9, only_second=1)
+    0.021484375
     """
     n, least = only_first + only_second, min(only_first, only_second)
     if only_first == only_second:
@@ -200,6 +248,10 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
 
     Source: Bonett & Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
     Data, J. Educ. Behav. Stat. 37 (2012) 479-488.
+
+    >>> low, high = paired_difference(only_first=30, only_second=10, n=400)
+    >>> round(low, 3), round(high, 3)
+    (0.019, 0.081)
     """
     if n == 0:
         return Interval(float("nan"), float("nan"))
@@ -247,7 +299,13 @@ def score(
     replicates: int = 2000,
     seed: int = 0,
 ) -> Scores:
-    """Every figure with its interval; ``bins`` are those of the calibration error, the rest is the bootstrap's."""
+    """Every figure with its interval; ``bins`` are those of the calibration error, the rest is the bootstrap's.
+
+    >>> import numpy as np
+    >>> scores = score(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), classes=2)
+    >>> scores.accuracy.value, scores.confusion.tolist()
+    (0.75, [[1, 1], [0, 2]])
+    """
     matrix = confusion(truth, predicted, classes)
     hits, cells = np.diagonal(matrix), confusion_table(truth, predicted, classes)
 
@@ -290,7 +348,14 @@ def compare(
     replicates: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Two sets of answers about the same faces."""
+    """Two sets of answers about the same faces.
+
+    >>> import numpy as np
+    >>> truth = np.array([0, 1, 0, 1])
+    >>> found = compare(truth, truth, np.array([0, 0, 0, 0]), classes=2)
+    >>> found.only_first, found.p_value, found.accuracy_difference.value
+    (2, 0.5, 0.5)
+    """
     n = len(truth)
     only_first = int(((first == truth) & (other != truth)).sum())
     only_other = int(((first != truth) & (other == truth)).sum())

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from ranfer.backbones import build_backbone
 from ranfer.config import ModelConfig
-from ranfer.crop import crop, resize
+from ranfer.crop import crop, from_bytes
 from ranfer.errors import ConfigError
 from ranfer.regions import fixed_regions
 from ranfer.vocab import Expression
 
 CUTS = ("image", "stem", "stage1", "stage2", "stage3")
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 
 
 class Output(NamedTuple):
@@ -104,12 +103,7 @@ class RAN(nn.Module):
 
     def prepare(self, faces: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b k s s"]:
         """RGB or grey bytes of any size as this model's input: its channels and size, in [0, 1]."""
-        images = faces.permute(0, 3, 1, 2).float() / 255
-        if images.shape[1] == 3 and self.config.channels == 1:
-            images = (images * images.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
-        elif images.shape[1] == 1 and self.config.channels == 3:
-            images = images.expand(-1, 3, -1, -1)
-        return resize(images, self.config.size)
+        return from_bytes(faces, self.config.channels, self.config.size)
 
     def forward(
         self,

@@ -17,7 +17,7 @@ from ranfer.errors import ConfigError, DataError
 from ranfer.provenance import revision
 from ranfer.recognize import Face, Region
 from ranfer.regions import LANDMARKS
-from ranfer.vocab import Box, Expression, Occlusion
+from ranfer.vocab import ESTIMATED, Attributes, Box, Expression, Occlusion
 
 LINES, ABOUT = "predictions.jsonl", "predictions.meta.json"
 Format = Literal["jsonl", "csv", "parquet"]
@@ -47,9 +47,15 @@ def _values(face: Face) -> dict[str, Any]:
         "probabilities": {name.value: round(value, 6) for name, value in face.probabilities.items()},
         "regions": [
             {"name": region.name, "box": [round(side, 4) for side in region.box], "weight": round(region.weight, 6)}
+            | ({} if region.visible is None else {"visible": round(region.visible, 4)})
             for region in face.regions
         ],
     }
+    for name in ("yaw", "pitch", "roll"):
+        values[name] = None if values[name] is None else round(values[name], 2)
+    if face.occlusion is not None:
+        values["occlusion"] = {kind.value: round(p, 4) for kind, p in face.occlusion.items()}
+        values["occlusion"]["none"] = round(Attributes(face.occlusion).none, 4)
     if face.landmarks is not None:
         values["landmarks"] = [[round(x, 2), round(y, 2)] for x, y in face.landmarks]
     if face.feature is not None:
@@ -67,13 +73,16 @@ def to_face(line: Mapping[str, Any]) -> Face:
         expression=Expression(line["expression"]),
         probability=line["probability"],
         probabilities={Expression(name): value for name, value in line["probabilities"].items()},
-        regions=tuple(Region(region["name"], Box(*region["box"]), region["weight"]) for region in line["regions"]),
+        regions=tuple(
+            Region(region["name"], Box(*region["box"]), region["weight"], region.get("visible"))
+            for region in line["regions"]
+        ),
         trusted=line["trusted"],
         reason=line["reason"],
         yaw=line["yaw"],
         pitch=line["pitch"],
         roll=line["roll"],
-        occlusion=None if occlusion is None else {Occlusion(name): value for name, value in occlusion.items()},
+        occlusion=None if occlusion is None else {Occlusion(k): p for k, p in occlusion.items() if k != "none"},
         feature=None if feature is None else np.array(feature, dtype=np.float32),
     )
 
@@ -252,6 +261,7 @@ def _columns(classes: set[Expression], regions: Sequence[str]) -> dict[str, type
     rectangle = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
     emotions = [name for name in EMOTIONS if Expression(name) in classes]
     numbers = [*rectangle, *_point_columns(), "Pitch", "Roll", "Yaw", *emotions, "probability"]
+    numbers += [f"occlusion_{kind}" for kind in (*ESTIMATED, "none")]
     weights = [_weight_column(name) for name in regions]
     return {
         "input": str,
@@ -286,6 +296,7 @@ def _row(line: Mapping[str, Any]) -> dict[str, Any]:
     sides = {"FaceRectWidth": round(right - left, 2), "FaceRectHeight": round(bottom - top, 2)}
     row |= {"FaceRectX": left, "FaceRectY": top, **sides, "FaceScore": line["score"]}
     row |= {"Pitch": line["pitch"], "Roll": line["roll"], "Yaw": line["yaw"], **line["probabilities"]}
+    row |= {f"occlusion_{kind}": p for kind, p in (line["occlusion"] or {}).items()}
     row |= {_weight_column(region["name"]): region["weight"] for region in line["regions"]}
     if line["landmarks"] is not None:
         row |= zip(_point_columns(), (value for point in line["landmarks"] for value in point), strict=True)

@@ -20,7 +20,7 @@ from ranfer.config import RegionsConfig
 from ranfer.errors import ConfigError
 from ranfer.evaluate import Answers, Evaluation
 from ranfer.metrics import Figure, Reliability, Scores, wilson
-from ranfer.vocab import Expression
+from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"
 STYLE: dict[Any, Any] = {
@@ -267,6 +267,22 @@ def plot_regions(evaluation: Evaluation, answers: Answers, page: Sequence[Sequen
                 _above(axes, side * right + place * across, 0.0, textwrap.fill(name, 12))
         axes.set(xlim=(-0.1, 2 * right - 0.4 * across), ylim=(down * len(page) - 0.3, -0.4))
         axes.set_axis_off()
+
+
+def plot_attributes(records: Sequence[Attributes], path: Path) -> None:
+    """How faces are turned and covered: histograms of yaw, pitch and roll, and the share that each kind covers."""
+    poses = np.array([record.pose for record in records if record.pose is not None]).reshape(-1, 3)
+    covered = {kind.value: [record.occlusion.get(kind, np.nan) for record in records] for kind in ESTIMATED}
+    covered["none"] = [record.none for record in records]
+    with _picture(path, 1, 4, (13, 3)) as axes:
+        for axis, name, angles in zip(axes, Pose._fields, poses.T, strict=False):
+            axis.hist(np.clip(angles, -90, 90), bins=np.arange(-90, 91, 5), color=BLUE)
+            axis.set(title=f"{name}, degrees", xlim=(-90, 90), xticks=range(-90, 91, 45))
+        shares = [100 * float(np.mean(np.array(values) >= 0.5)) for values in covered.values()]
+        bars = axes[3].barh(list(covered), shares, color=BLUE)
+        axes[3].bar_label(bars, fmt="%.1f", padding=3)
+        axes[3].set(title=f"faces with a probability of 0.5 or more, % of {len(records):,}", xlim=(0, 112))
+        axes[3].invert_yaxis()
 
 
 def _above(axes: Any, x: float, y: float, text: str) -> None:

@@ -18,12 +18,20 @@ from PIL import Image, ImageOps
 from ranfer import images
 from ranfer.errors import CheckpointError, ConfigError, ImageError, RanferError
 from ranfer.faces.align import align, find_frame
+from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, open_detector, shrink_to, whole_picture
 from ranfer.runtime import METADATA_KEY, OnnxModel, metadata, open_session
-from ranfer.vocab import Box, Expression, Occlusion, Prediction
+from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
 BATCH = 32  # faces in one call of the model: more take memory and save no time
+TURNED = 45  # degrees of yaw or pitch from which on an expression is not trusted
+COVER = 0.5  # probability from which on a part of a face is taken for covered; glasses are no reason for doubt
+COVERED = {
+    Occlusion.UPPER: "upper face",
+    Occlusion.LOWER: "lower face",
+    Occlusion.SIDE: "side of the face",
+}
 TINY = 20  # pixels; the detector looks for faces from this size on, and smaller ones show too little
 MAX_PIXELS = 1_000_000  # of a picture that is taken as a face: the model shrinks it further in any case
 
@@ -32,11 +40,16 @@ Point = tuple[float, float]
 
 
 class Region(NamedTuple):
-    """A part of a face that the model looked at: its name, where it lies on the aligned face, and its weight."""
+    """A part of a face that the model looked at.
+
+    box: where it lies on the aligned face.  weight: of all regions together 1.
+    visible: which share of it shows the face itself and nothing that covers it, 0 to 1.
+    """
 
     name: str
     box: Box
     weight: float
+    visible: float | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,8 @@ class Face:
     expression, probability: the likeliest of ``probabilities``, which are calibrated and sum to 1.
     regions: what the model looked at, the whole face first; the weights sum to 1.
     trusted, reason: whether to believe the expression, and why not.
-    yaw, pitch, roll: degrees. occlusion: a probability each. None as long as no model estimates them.
+    yaw, pitch, roll: how the head is turned in the picture, in degrees; signs as in :class:`ranfer.vocab.Pose`.
+    occlusion: how probable it is that the upper or lower part or a side is covered, or that there are glasses.
     feature: the face representation P, where it was asked for.
     """
 
@@ -95,6 +109,7 @@ class Found(NamedTuple):
 
 class _Parts(NamedTuple):
     model: OnnxModel
+    attributes: AttributeModel
     detect: Detector
 
 
@@ -147,7 +162,7 @@ class Recognizer:
                 f"{weights}: its description lacks model.size, regions or trust ({error!r})"
             ) from None
         detect = open_detector(detector, threads) if isinstance(detector, str) else detector
-        self._open: _Parts | None = _Parts(model, detect)
+        self._open: _Parts | None = _Parts(model, AttributeModel(), detect)
         self._features = features
         if features:
             self.judge([[Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))]])  # or raise
@@ -228,23 +243,32 @@ class Recognizer:
         for places in by_size.values():
             for start in range(0, len(places), BATCH):
                 batch = places[start : start + BATCH]
-                said = self._parts.model(np.stack([flat[place].pixels for place in batch]), [str(p) for p in batch])
+                pixels = np.stack([flat[place].pixels for place in batch])
+                said, seen = self._parts.model(pixels, [str(p) for p in batch]), self._parts.attributes(pixels)
                 if not np.isfinite(said.probabilities).all():
                     raise CheckpointError(f"{self.description['file']}: its probabilities are not finite numbers")
-                faces |= {place: self._face(flat[place].detection, said, row) for row, place in enumerate(batch)}
+                faces |= {place: self._face(flat[place].detection, said, seen, row) for row, place in enumerate(batch)}
         in_order = iter(range(len(flat)))
         return [[faces[next(in_order)] for _ in picture] for picture in found]
 
-    def _face(self, detection: Detection, said: Prediction, row: int) -> Face:
+    def _face(self, detection: Detection, said: Prediction, seen: Estimate, row: int) -> Face:
         kept = said.probabilities[row, [expression.column for expression in self._classes]].astype(np.float64)
         kept = np.maximum(kept, np.finfo(np.float32).tiny)  # where contempt had it all, the others share alike
         kept /= kept.sum()
         expression, probability = self._classes[int(kept.argmax())], float(kept.max())
-        reasons = [*self._doubts(expression, probability), *_size_doubts(detection.box)]
+        yaw, pitch, roll = map(float, seen.pose[row])
+        occlusion = dict(zip(ESTIMATED, map(float, seen.occlusion[row]), strict=True))
+        reasons = [
+            *self._doubts(expression, probability),
+            *_size_doubts(detection.box),
+            *_turn_doubts(yaw, pitch),
+            *_cover_doubts(occlusion),
+        ]
         regions: tuple[Region, ...] = ()
         if said.weight is not None and said.boxes is not None:
-            parts = zip(self.regions, said.boxes[row].tolist(), said.weight[row].tolist(), strict=True)
-            regions = tuple(Region(name, Box(*box), weight) for name, box, weight in parts)
+            visible = seen.visibility(said.boxes)[row].tolist()
+            parts = zip(self.regions, said.boxes[row].tolist(), said.weight[row].tolist(), visible, strict=True)
+            regions = tuple(Region(name, Box(*box), weight, share) for name, box, weight, share in parts)
         return Face(
             box=detection.box,
             score=detection.score,
@@ -255,6 +279,11 @@ class Recognizer:
             regions=regions,
             trusted=not reasons,
             reason="; ".join(reasons) or None,
+            yaw=yaw,
+            pitch=pitch,
+            roll=(roll + find_frame(detection).roll + 180) % 360
+            - 180,  # the aligned face was turned back by its frame's
+            occlusion=occlusion,
             feature=self._feature(said, row) if self._features else None,
         )
 
@@ -285,8 +314,9 @@ def load(
 
     >>> import ranfer
     >>> recognizer = ranfer.load()
-    >>> for face in recognizer("photo.jpg"):  # doctest: +SKIP
-    ...     print(face.expression, face.probability, face.regions)
+    >>> for face in recognizer("photo.jpg"):
+    ...     print(face.expression, len(face.regions))
+    happiness 6
     """
     return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
 
@@ -296,6 +326,10 @@ def as_rgb(picture: Picture, name: str) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises:
         ImageError: a file that cannot be read, an array of another shape or kind, or something else altogether.
+
+    >>> import numpy as np
+    >>> as_rgb(np.zeros((48, 48), dtype=np.uint8), "a grey face").shape
+    (48, 48, 3)
     """
     if isinstance(picture, str | os.PathLike):
         return images.decode_image(Path(picture), os.fspath(picture))
@@ -332,3 +366,12 @@ def _area(box: tuple[float, float, float, float]) -> float:
 def _size_doubts(box: tuple[float, float, float, float]) -> list[str]:
     side = max(box[2] - box[0], box[3] - box[1])
     return [f"tiny: {math.floor(side)} of {TINY} pixels needed"] if side < TINY else []
+
+
+def _turn_doubts(yaw: float, pitch: float) -> list[str]:
+    turn = max(abs(yaw), abs(pitch))
+    return [f"turned {turn:.0f} degrees"] if turn > TURNED else []
+
+
+def _cover_doubts(occlusion: dict[Occlusion, float]) -> list[str]:
+    return [f"{words} covered" for kind, words in COVERED.items() if occlusion[kind] > COVER]

@@ -36,7 +36,12 @@ _NAMES7 = (*_NAMES[:4], "centre .8", "centre .75", "centre top")
 
 
 def names(config: RegionsConfig) -> tuple[str, ...]:
-    """What the regions of a model are called, the face first."""
+    """What the regions of a model are called, the face first.
+
+    >>> from ranfer.config import RegionsConfig
+    >>> names(RegionsConfig(scheme="fixed5"))
+    ('face', 'top left', 'top right', 'centre bottom', 'centre .9', 'centre .85')
+    """
     match config.scheme:
         case "none":
             crops: tuple[str, ...] = ()
@@ -54,7 +59,12 @@ def names(config: RegionsConfig) -> tuple[str, ...]:
 
 
 def fixed_regions(config: RegionsConfig) -> Float[np.ndarray, "r 4"] | None:
-    """The boxes that all faces share, or None where each face has its own (``random``, ``landmark``)."""
+    """The boxes that all faces share, or None where each face has its own (``random``, ``landmark``).
+
+    >>> from ranfer.config import RegionsConfig
+    >>> fixed_regions(RegionsConfig(scheme="fixed5"))[:2].tolist()
+    [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.75, 0.75]]
+    """
     shared = {"none": (), "fixed5": FIXED5, "fixed7": FIXED7, "boxes": config.boxes}.get(config.scheme)
     return None if shared is None else np.array([FACE, *shared], dtype=np.float32)
 
@@ -65,6 +75,10 @@ def random_regions(
     """``count`` square crops a face at uniform scale and position, the whole face before them.
 
     They depend on the seed and the face's id alone, not on the batch that the face comes in.
+
+    >>> boxes = random_regions(["fer0000001", "fer0000002"], count=5)
+    >>> boxes.shape, boxes[0, 0].tolist()
+    ((2, 6, 4), [0.0, 0.0, 1.0, 1.0])
     """
     boxes = np.empty((len(faces), count + 1, 4), dtype=np.float32)
     boxes[:, 0] = FACE
@@ -83,6 +97,12 @@ def landmark_regions(
 
     A crop keeps its point in the middle, also where it leaves the face; cropping then repeats the border. A point that
     is NaN gives an absent region: False in the mask.
+
+    >>> import numpy as np
+    >>> points = np.array([[[0.25, 0.5], [0.75, 0.5], [0.5, 0.625], [np.nan, np.nan], [0.625, 0.75]]])
+    >>> boxes, mask = landmark_regions(points, radii=[0.25])
+    >>> boxes[0, 1].tolist(), mask[0].tolist()
+    ([0.0, 0.25, 0.5, 0.75], [True, True, True, True, False, True])
     """
     face = np.array(FACE, dtype=np.float32)
     reach = np.asarray(radii, dtype=np.float32)[None, :, None, None]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ranfer import plots
+from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
 from ranfer.metrics import CLIP, Figure
 from ranfer.provenance import revision
@@ -27,15 +28,9 @@ def write_report(evaluation: Evaluation, out: Path, command: str, faces: bool = 
     write_predictions(evaluation, out / "predictions.csv")
     report = to_json(evaluation, command)
     drawn = plots.draw(evaluation, out, faces)
-    _write(out / "report.md", to_markdown(evaluation, report, drawn))
-    _write(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_text(out / "report.md", to_markdown(evaluation, report, drawn))
+    write_text(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ranfer.augment import augment, mix
 from ranfer.checkpoint import Trained, save_model, start_from
 from ranfer.config import TrainConfig
 from ranfer.data import data_hash, open_dataset, stack_faces
-from ranfer.data.labels import label
+from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
@@ -61,6 +61,7 @@ def load_faces(config: TrainConfig, split: str, rule: str) -> tuple[Faces, str]:
     """The faces of a split that the label rule keeps, at the model's size and channels, and their hash."""
     dataset = open_dataset(config.data.source)
     samples = dataset.split(split)
+    require_labels(samples, f"{config.data.source}, split {split}")
     labels = label(samples, rule)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
     pixels = stack_faces(dataset, kept, config.model.channels, config.model.size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +58,9 @@ def parse_expression(name: str, where: str) -> Expression:
 
     Raises:
         DataError: no expression goes by that name; the message lists the names that do.
+
+    >>> parse_expression("Happy", "labels.csv:3")
+    <Expression.HAPPINESS: 'happiness'>
     """
     found = SYNONYMS.get(name.strip().lower())
     if found is None:
@@ -71,6 +76,49 @@ class Occlusion(StrEnum):
     SIDE = "side"
     EYEWEAR = "eyewear"
     UNSPECIFIED = "unspecified"
+
+
+# The kinds that an estimate gives a probability each; they are independent, and a face may be covered in several ways.
+ESTIMATED = (Occlusion.UPPER, Occlusion.LOWER, Occlusion.SIDE, Occlusion.EYEWEAR)
+
+
+class Pose(NamedTuple):
+    """How a head is turned, in degrees, as the viewer sees it; zero is the frontal face of the training data.
+
+    yaw: positive where the nose points to the right edge of the picture.
+    pitch: positive where the face looks up.
+    roll: positive where the head leans clockwise.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What hides a face from recognition, as estimated or as people said it.
+
+    occlusion: how probable each kind is, 0 to 1; of people's labels, the share of them. A kind that is not in it is
+        untold, so that an estimate, and whoever was asked for all kinds, tells all of :data:`ESTIMATED`.
+    pose: None where nobody said it.
+    turned: of people's labels, the degrees (0, 30 or 45) that yaw or pitch exceed; None where nobody said it.
+    codes: a dataset's own codes, as they are, by the name of their source.
+    annotators: who said it; empty for an estimate.  decided: when, as ISO 8601.
+    """
+
+    occlusion: Mapping[Occlusion, float]
+    pose: Pose | None = None
+    turned: int | None = None
+    codes: Mapping[str, int | str] = field(default_factory=dict)
+    annotators: tuple[str, ...] = ()
+    decided: str | None = None
+
+    @property
+    def none(self) -> float:
+        """How probable it is that nothing covers the face, 0 to 1; NaN where too few kinds are told to say it."""
+        free = math.prod(1 - probability for probability in self.occlusion.values())
+        return free if free == 0 or all(kind in self.occlusion for kind in ESTIMATED) else math.nan
 
 
 class Box(NamedTuple):
@@ -98,13 +146,19 @@ class Sample:
     """One labelled face of a dataset.
 
     ``votes`` counts, for the eight expressions in the order of :class:`Expression` and then for "unknown" and "no
-    face", how many people chose each; a dataset with one label a face has a single vote.
+    face", how many people chose each; a dataset with one label a face has a single vote, an unlabelled face has none.
+    ``box`` (left, top, right, bottom) and ``landmarks`` (x and y of left eye, right eye, nose tip, left and right mouth
+    corner, as seen) say in pixels where the face is in the picture; without both, the picture is the face. ``codes``
+    are the dataset's own, by their names.
     """
 
     id: str
     split: str
     location: Location
     votes: tuple[int, ...]
+    box: tuple[float, float, float, float] | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    codes: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,5 +181,9 @@ class Prediction:
 
 
 def face_id(name: str) -> str:
-    """The id of a face from any spelling of its file: ``FER2013Test/fer0032226.jpg`` is ``fer0032226``."""
+    """The id of a face from any spelling of its file: ``FER2013Test/fer0032226.jpg`` is ``fer0032226``.
+
+    >>> face_id("FER2013Test/fer0032226.jpg")
+    'fer0032226'
+    """
     return re.sub(r"\.(png|jpe?g|bmp|tiff?|webp)$", "", name.strip().replace("\\", "/").rsplit("/", 1)[-1], flags=re.I)

@@ -32,6 +32,7 @@ class SplitCheck:
     majority: int
     published_majority: int | None
     expressions: dict[str, int]
+    published_expressions: dict[str, int] | None
     excluded: dict[str, int]
 
 
@@ -146,6 +147,9 @@ def _check_split(dataset: Dataset, split: str) -> SplitCheck:
         majority=int(labels.kept.sum()),
         published_majority=published.majority if published else None,
         expressions={str(e): int((labels.expressions == e.column).sum()) for e in Expression},
+        published_expressions=None
+        if published is None or published.expressions is None
+        else {str(e): published.expressions.get(e, 0) for e in Expression},
         excluded=labels.excluded,
     )
 
@@ -201,7 +205,11 @@ def _faces_table(report: CheckReport) -> Table:
         "with a majority", *(_against(split.majority, split.published_majority) for split in splits), style="bold"
     )
     for expression in Expression:
-        table.add_row(f"  {expression}", *(f"{split.expressions[expression]:,}" for split in splits))
+        counts = (
+            _against(split.expressions[expression], (split.published_expressions or {}).get(expression))
+            for split in splits
+        )
+        table.add_row(f"  {expression}", *counts)
     table.add_section()
     for reason in sorted({reason for split in splits for reason in split.excluded}):
         table.add_row(f"left out: {reason}", *(f"{split.excluded.get(reason, 0):,}" for split in splits))

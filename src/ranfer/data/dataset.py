@@ -14,14 +14,23 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ranfer.errors import DataError, ImageError
-from ranfer.vocab import Location, Sample
+from ranfer.faces.align import align, find_frame
+from ranfer.faces.detect import Detection
+from ranfer.images import decode_image
+from ranfer.vocab import Expression, Location, Sample
+
+_ALIGNED = (
+    16,
+    512,
+)  # pixels: the least and the largest side of a face that is aligned, whatever its frame in the picture
 
 
 class Published(NamedTuple):
-    """How many faces a split has by its authors, and how many of them the majority rule keeps."""
+    """How many faces a split has by its authors, how many the majority rule keeps, and of each expression."""
 
     faces: int
     majority: int
+    expressions: Mapping[Expression, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,9 @@ class Dataset:
     surprises: each oddity met while reading that is no error, with its file and line.
     decode: the pixels that lie at a location, RGB; raises ImageError.
     published: for the splits whose size is known from their authors.
+    cache: the faces as one memory-mapped array, whose rows are the members of their locations.
+    broken: rows of it whose face could not be read.
+    stills: pictures are scenes, and the faces in them must be found (``ranfer data prepare``) before they are stacked.
     """
 
     name: str
@@ -41,14 +53,17 @@ class Dataset:
     surprises: tuple[str, ...]
     decode: Callable[[Location], UInt8[np.ndarray, "h w 3"]] = field(repr=False)
     published: Mapping[str, Published] = field(default_factory=dict, repr=False)
+    stills: bool = False
+    broken: frozenset[int] = frozenset()
+    cache: UInt8[np.ndarray, "n side side c"] | None = field(default=None, repr=False, compare=False)
 
     def image(self, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
-        """The face of a sample as RGB.
+        """The face of a sample as RGB: its picture, or what its landmarks or its box frame there.
 
         Raises:
-            ImageError: it cannot be read; the message names its location.
+            ImageError: it cannot be read, or the box lies outside of it; the message names its location.
         """
-        return self.decode(sample.location)
+        return cut_face(self.decode(sample.location), sample)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -66,11 +81,65 @@ class Dataset:
         return [sample for sample in self.samples if sample.split == name]
 
 
+def decode_file(location: Location) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a picture that is a file of its own, RGB."""
+    return decode_image(location.path, str(location))
+
+
+def cut_face(picture: UInt8[np.ndarray, "h w 3"], sample: Sample) -> UInt8[np.ndarray, "a b 3"]:
+    """The face of a sample in its picture: aligned by its landmarks, or cropped by its box, as far as it is inside.
+
+    Raises:
+        ImageError: the box lies outside of the picture.
+    """
+    if sample.landmarks is not None:
+        detection = Detection(sample.box or (0.0, 0.0, 0.0, 0.0), 1.0, np.array(sample.landmarks))
+        side = round(min(max(find_frame(detection).side, _ALIGNED[0]), _ALIGNED[1]))
+        return align(picture, detection, side)[0]
+    if sample.box is None:
+        return picture
+    height, width = picture.shape[:2]
+    left, top = (max(round(edge), 0) for edge in sample.box[:2])
+    right, bottom = min(round(sample.box[2]), width), min(round(sample.box[3]), height)
+    if left >= right or top >= bottom:
+        raise ImageError(f"{sample.location}: the face's box {sample.box} lies outside of the {width}x{height} picture")
+    return picture[top:bottom, left:right]
+
+
 def first_few(items: Iterable[object], shown: int = 3) -> str:
     """``a, b, c and 17 more``: how messages name many things."""
     names = [str(item) for item in items]
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
+
+
+def picture_name(dataset: Dataset, sample: Sample) -> str:
+    """Where the picture lies within the data: relative to its folder, or the member of its archive or table."""
+    path, member = sample.location
+    if member is not None:
+        return member
+    try:
+        return path.relative_to(dataset.path).as_posix()
+    except ValueError:
+        return path.name
+
+
+def last_row_wins(rows: Iterable[tuple[str, Sample]], surprises: list[str]) -> list[Sample]:
+    """One sample a face, each given with its file and line; a face in two rows is a surprise.
+
+    Raises:
+        DataError: a face is in two splits.
+    """
+    seen: dict[str, tuple[str, Sample]] = {}
+    for where, sample in rows:
+        if sample.id in seen:
+            earlier, first = seen[sample.id]
+            if first.split != sample.split:
+                raise DataError(f"{where}: {sample.id} is in {sample.split}, but in {first.split} by {earlier}")
+            difference = "the same" if first.votes == sample.votes else "other"
+            surprises.append(f"{where}: {sample.id} again, with {difference} votes; the row {earlier} is dropped")
+        seen[sample.id] = (where, sample)
+    return [sample for _, sample in seen.values()]
 
 
 def stack_faces(
@@ -86,15 +155,25 @@ def stack_faces(
     ``progress`` is called with the number of faces read so far.
 
     Raises:
-        DataError: some faces cannot be read (all of them are counted, the first few named), or ``size`` is None and
-            the faces are not square or not of one size.
+        DataError: some faces cannot be read (all of them are counted, the first few named), ``size`` is None and
+            the faces are not square or not of one size, or the dataset holds stills.
     """
+    if dataset.stills:
+        raise DataError(
+            f"{dataset.path}: these are film stills, whose faces must be found first: ranfer data prepare "
+            f"{dataset.name}:{dataset.path} --out FILE.jsonl, then use manifest:FILE.jsonl"
+        )
+    cache = dataset.cache
+    if cache is not None and cache.shape[3] == channels and size in (None, cache.shape[1]):
+        rows = [int(sample.location.member or 0) for sample in samples]
+        if rows and rows == list(range(rows[0], rows[0] + len(rows))) and not dataset.broken.intersection(rows):
+            return cache[rows[0] : rows[-1] + 1]  # no copy: the pages stay on the disk until they are needed
     faces = np.empty((0, size or 0, size or 0, channels), dtype=np.uint8)
     unread: list[ImageError] = []
     sizes: Counter[str] = Counter()
     for index, sample in enumerate(samples):  # in one thread: for faces of 48 pixels, several were measured slower
         try:
-            face = _fit(dataset.image(sample), channels, size)
+            face = fit(dataset.image(sample), channels, size)
         except ImageError as error:
             unread.append(error)
         else:
@@ -113,7 +192,8 @@ def stack_faces(
     return faces
 
 
-def _fit(face: UInt8[np.ndarray, "h w 3"], channels: int, size: int | None) -> UInt8[np.ndarray, "a b c"]:
+def fit(face: UInt8[np.ndarray, "h w 3"], channels: int, size: int | None) -> UInt8[np.ndarray, "a b c"]:
+    """A face in grey or colour, square where ``size`` is given, resized with antialiasing."""
     if channels == 3 and size in (None, face.shape[0]) and face.shape[0] == face.shape[1]:
         return face
     picture = Image.fromarray(face)

@@ -6,11 +6,9 @@ ICMI 2016, and the published files.
 
 from __future__ import annotations
 
-import csv
-import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, Published, first_few
+from ranfer.data.dataset import Dataset, Published, first_few, last_row_wins
+from ranfer.data.tables import csv_rows, read_file
 from ranfer.errors import DataError, ImageError
 from ranfer.images import decode_image
 from ranfer.vocab import Expression, Location, Sample, face_id
@@ -79,14 +78,14 @@ def read_votes(path: Path) -> tuple[list[Sample | None], list[str]]:
     Raises:
         DataError: the file is missing, has another header, or has a malformed row.
     """
-    return _parse_votes(_read_file(path), Location(path))
+    return _parse_votes(read_file(path), Location(path))
 
 
 def _open_folder(path: Path) -> Dataset:
     folders = [path / folder for folder in FOLDERS.values() if (path / folder).is_dir()]
     files = {f"{folder.name}/{file.name}": Location(file) for folder in folders for file in folder.iterdir()}
     votes = next((Location(file) for file in (path / VOTES, path.parent / VOTES) if file.is_file()), None)
-    return _open_layout(path, files, votes, lambda location: _read_file(location.path))
+    return _open_layout(path, files, votes, lambda location: read_file(location.path))
 
 
 def _open_zip(path: Path, archive: zipfile.ZipFile) -> Dataset:
@@ -102,7 +101,7 @@ def _open_zip(path: Path, archive: zipfile.ZipFile) -> Dataset:
 
     def read(location: Location) -> bytes:
         if location.member is None:
-            return _read_file(location.path)
+            return read_file(location.path)
         try:
             return archive.read(location.member)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
@@ -124,7 +123,7 @@ def _open_layout(
         if (labels := files.get(f"{folder}/{LABELS}")) is None:
             raise DataError(f"{path}: {folder}/{LABELS} is missing; {LAYOUTS}")
         missing = []
-        for where, row in _csv_rows(read(labels), labels):
+        for where, row in csv_rows(read(labels), labels):
             if len(row) != 12:
                 raise DataError(f"{where}: expected 12 columns (image name, box, ten votes), got {len(row)}")
             name = f"{folder}/{row[0].strip()}"
@@ -138,7 +137,7 @@ def _open_layout(
             raise DataError(f"{path}: {len(missing)} images that {labels} lists are missing: {first_few(missing)}")
         unlisted = sorted(inside - {f"{folder}/{LABELS}"})
         surprises += [f"{files[name]}: no row of {labels} names this file" for name in unlisted]
-    samples = _last_row_wins(rows, surprises)
+    samples = last_row_wins(rows, surprises)
     if votes is not None:
         samples = _take_votes(samples, read(votes), votes, surprises)
 
@@ -152,7 +151,7 @@ def _take_votes(samples: Iterable[Sample], data: bytes, votes: Location, surpris
     """The samples with the votes of ``fer2013new.csv``; those that it lacks keep theirs."""
     rows, odd = _parse_votes(data, votes)
     named = [(str(row.location), row) for row in rows if row is not None]
-    counts = {row.id: row.votes for row in _last_row_wins(named, odd)}
+    counts = {row.id: row.votes for row in last_row_wins(named, odd)}
     samples = list(samples)
     taken = [replace(sample, votes=counts.get(sample.id, sample.votes)) for sample in samples]
     for split, folder in FOLDERS.items():
@@ -198,7 +197,7 @@ def _open_csv(path: Path, file: Path) -> Dataset:
         except ValueError as error:
             raise ImageError(f"{location}: expected {_SIDE}x{_SIDE} numbers from 0 to 255 ({error})") from error
 
-    return _dataset(path, _last_row_wins(named, surprises), surprises, decode)
+    return _dataset(path, last_row_wins(named, surprises), surprises, decode)
 
 
 class _Line(NamedTuple):
@@ -236,7 +235,7 @@ def _scan_pixels(file: Path) -> list[_Line]:
 def _parse_votes(data: bytes, table: Location) -> tuple[list[Sample | None], list[str]]:
     rows: list[Sample | None] = []
     surprises: list[str] = []
-    lines = _csv_rows(data, table)
+    lines = csv_rows(data, table)
     where, header = next(lines, (f"{table}:1", []))
     if [name.strip() for name in header] != VOTES_HEADER:
         raise DataError(f"{where}: expected the header {','.join(VOTES_HEADER)!r}, got {','.join(header)!r}")
@@ -256,17 +255,6 @@ def _parse_votes(data: bytes, table: Location) -> tuple[list[Sample | None], lis
     return rows, surprises
 
 
-def _csv_rows(data: bytes, table: Location) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a CSV that are not blank, each with its file and line."""
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        for row in reader:
-            if row:
-                yield f"{table}:{reader.line_num}", row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table}: not a CSV file ({error})") from error
-
-
 def _parse_counts(fields: Sequence[str], where: str, surprises: list[str]) -> tuple[int, ...]:
     try:
         votes = tuple(int(field) for field in fields)
@@ -277,20 +265,6 @@ def _parse_counts(fields: Sequence[str], where: str, surprises: list[str]) -> tu
     if sum(votes) != 10:
         surprises.append(f"{where}: {sum(votes)} votes, where faces have ten")
     return votes
-
-
-def _last_row_wins(rows: Iterable[tuple[str, Sample]], surprises: list[str]) -> list[Sample]:
-    """One sample a face; a face in two splits is an error, a face in two rows a surprise."""
-    seen: dict[str, tuple[str, Sample]] = {}
-    for where, sample in rows:
-        if sample.id in seen:
-            earlier, first = seen[sample.id]
-            if first.split != sample.split:
-                raise DataError(f"{where}: {sample.id} is in {sample.split}, but in {first.split} by {earlier}")
-            difference = "the same" if first.votes == sample.votes else "other"
-            surprises.append(f"{where}: {sample.id} again, with {difference} votes; the row {earlier} is dropped")
-        seen[sample.id] = (where, sample)
-    return [sample for _, sample in seen.values()]
 
 
 def _dataset(
@@ -304,10 +278,3 @@ def _dataset(
     if not ordered:
         raise DataError(f"{path}: no faces are listed here; {LAYOUTS}")
     return Dataset("ferplus", path, ordered, tuple(surprises), decode, PUBLISHED)
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error

@@ -9,12 +9,13 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from ranfer.errors import ConfigError
+from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Expression, Sample
 
 Rule = Literal["majority", "probability", "distribution"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 EIGHT = len(Expression)
+UNLABELLED = "unlabelled"  # why a face without any vote is left out
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def label(samples: Sequence[Sample], rule: str) -> Labels:
         remaining
     )
     reason[remaining.sum(axis=1) == 0] = "no votes above one"
+    reason[votes.sum(axis=1) == 0] = UNLABELLED
     kept = reason == ""
     weights = np.where(kept[:, None], weights, 0)
     names, counts = np.unique(reason[~kept], return_counts=True)
@@ -66,6 +68,21 @@ def label(samples: Sequence[Sample], rule: str) -> Labels:
         expressions=np.where(kept, weights.argmax(axis=1), -1),
         excluded={str(name): int(count) for name, count in zip(names, counts, strict=True)},
     )
+
+
+def one_vote(expression: Expression | None) -> tuple[int, ...]:
+    """The votes of a face with one label, or without any."""
+    return (*(int(expression is member) for member in Expression), 0, 0)
+
+
+def require_labels(samples: Sequence[Sample], where: str) -> None:
+    """Refuse faces that nobody has labelled, where labels are needed; ``where`` opens the message.
+
+    Raises:
+        DataError: no face has a vote.
+    """
+    if not any(any(sample.votes) for sample in samples):
+        raise DataError(f"{where}: none of the {len(samples)} faces has a label, and labels are needed here")
 
 
 # Each rule gives the weights of the eight classes and, for a face that it leaves out, the reason.

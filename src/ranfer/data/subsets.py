@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
 from ranfer.data.dataset import first_few
 from ranfer.data.labels import Labels
+from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Occlusion, face_id, parse_expression
 
@@ -48,12 +49,16 @@ class FaceEntry:
 
 @dataclass(frozen=True)
 class FaceList:
-    """A list as read: each face once, in the order of the file; ``rows`` counts its lines, repeated ones included."""
+    """A list as read: each face once, in the order of the file; ``rows`` counts its lines, repeated ones included.
+
+    about: what a subset manifest tells of itself: rule, source, revision, counts, hash; None for other lists.
+    """
 
     path: Path
     entries: tuple[FaceEntry, ...]
     rows: int
     surprises: tuple[str, ...]
+    about: Mapping[str, Any] | None = None
 
 
 class Agreement(NamedTuple):
@@ -67,23 +72,54 @@ class Agreement(NamedTuple):
 def read_list(path: Path, labels: Path | None = None) -> FaceList:
     """A list of faces in any of the published forms, or of plain ids or file names, or a JSONL with an ``id`` a line.
 
-    ``labels`` is a file beside it with one code a line, as RAF-DB's pose lists have it. A face that is listed twice
+    ``labels`` is a file with one code a line, as RAF-DB's pose lists have it; where none is named, ``NAME_label.txt``
+    beside ``NAME.txt`` is taken if it is there. A face that is listed twice
     counts once, as its first line says; a surprise names both lines. A torn last line of a JSONL is dropped.
 
     Raises:
-        DataError: a file is missing, holds no faces or not as many as its labels, or has a malformed line.
+        DataError: a file is missing, holds no faces or not as many as its labels, has a malformed line, or is a subset
+            manifest whose faces are not those that its hash was made of.
     """
     surprises: list[str] = []
+    about: Mapping[str, Any] | None = None
+    beside = path.with_name(f"{path.stem}_label{path.suffix}")
+    if labels is None and beside.is_file():
+        labels = beside
     lines = _lines(path, surprises)
     if lines and lines[0][1].startswith("{"):
-        entries = _parse_jsonl(path, lines, surprises)
+        about, entries = _parse_jsonl(path, lines, surprises)
     else:
         entries = [_parse_line(text, line, path) for line, text in lines]
     if not entries:
         raise DataError(f"{path}: expected a list of faces, got an empty file")
     if labels is not None:
         entries = _add_labels(path, entries, labels, surprises)
-    return FaceList(path, _once(path, entries, surprises), len(entries), tuple(surprises))
+    return FaceList(path, _once(path, entries, surprises), len(entries), tuple(surprises), about)
+
+
+def to_list_line(face: str, expression: Expression | None, code: int | None, covered: bool) -> str:
+    """A face as the published lists of its dataset have it: those of covered faces, or those of turned ones.
+
+    FERPlus: ``1_fer0034656.png 8 0`` and ``0/fer0032226.jpg``; AffectNet: ``val/0/HASH/`` and ``0/HASH.jpg``; RAF-DB:
+    ``test_0003_aligned 3 4`` and ``0/test_0004_aligned.jpg``. What is not known is left out, as far as
+    :func:`read_list` understands it; a face of another dataset is its id alone.
+
+    Raises:
+        DataError: the id is no file name, or has blanks, so that no such list can name it.
+    """
+    order = next((order for pattern, order in _LINES if pattern.fullmatch(face)), None)
+    if order is None:
+        if face_id(face) != face or len(face.split()) != 1:
+            raise DataError(f"{face!r}: a list in text cannot name this face; a manifest can")
+        return face
+    digit = str(order.index(expression)) if expression in order else ""
+    if order is _FERPLUS and covered:
+        return (f"{digit}_" if digit else "") + f"{face}.png" + ("" if code is None else f" 8 {code}")
+    if order is _AFFECTNET and covered and digit:
+        return f"val/{digit}/{face}/"
+    if order is _RAFDB and covered and digit and code is not None:
+        return f"{face} {digit} {code}"
+    return (f"{digit}/" if digit else "") + f"{face}.jpg"
 
 
 def resolve(faces: FaceList, ids: Sequence[str]) -> Int[np.ndarray, " m"]:
@@ -96,7 +132,8 @@ def resolve(faces: FaceList, ids: Sequence[str]) -> Int[np.ndarray, " m"]:
     absent = [f"{entry.id} (line {entry.line})" for entry in faces.entries if entry.id not in positions]
     if absent:
         raise DataError(
-            f"{faces.path}: {len(absent)} of {len(faces.entries)} faces are not in the data: {first_few(absent)}"
+            f"{faces.path}: {len(absent)} of {len(faces.entries)} faces are not in the data: {first_few(absent)}; "
+            f"ids of the data are such as {first_few(ids[:2])}"
         )
     return np.array([positions[entry.id] for entry in faces.entries], dtype=np.int64)
 
@@ -114,14 +151,8 @@ def compare(faces: FaceList, positions: Int[np.ndarray, " m"], labels: Labels) -
 
 
 def _lines(path: Path, surprises: list[str]) -> list[tuple[int, str]]:
-    """The lines that are not blank, numbered from 1, without the header; line ends of any kind, with or without BOM."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error})") from error
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    """The numbered lines, without the header of RAF-DB's label files."""
+    lines = read_lines(path)
     if lines and (header := _HEADER.fullmatch(lines[0][1])):
         if int(header[1]) != len(lines) - 1:
             surprises.append(f"{path}:{lines[0][0]}: the header announces {header[1]} lines, {len(lines) - 1} follow")
@@ -155,23 +186,31 @@ def _expression(digit: str, order: tuple[Expression, ...], where: str) -> Expres
     return order[int(digit)]
 
 
-def _parse_jsonl(path: Path, lines: Iterable[tuple[int, str]], surprises: list[str]) -> list[FaceEntry]:
+def _parse_jsonl(
+    path: Path, lines: Sequence[tuple[int, str]], surprises: list[str]
+) -> tuple[dict[str, Any] | None, list[FaceEntry]]:
+    about, rows = parse_jsonl(path, lines, surprises)
     entries = []
-    lines = list(lines)
-    for line, text in lines:
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            if line == lines[-1][0]:  # its writer was stopped half way
-                surprises.append(f"{path}:{line}: this last line is torn and dropped")
-                break
-            raise DataError(f"{path}:{line}: not a line of JSON ({error})") from error
-        if not isinstance(values, dict) or not isinstance(values.get("id"), str):
-            raise DataError(f'{path}:{line}: expected an object with an "id", got {text[:80]!r}')
+    for line, values in rows:
         name = values.get("expression")
         expression = parse_expression(name, f"{path}:{line}") if isinstance(name, str) else None
         entries.append(FaceEntry(values["id"], line, expression))
-    return entries
+    if about is not None and "sha256" in about:
+        found = list_hash((entry.id, entry.expression) for entry in entries)
+        if about["sha256"] != found:
+            raise DataError(
+                f"{path}: expected {about.get('faces')} faces with the hash {str(about['sha256'])[:8]} that its first "
+                f"line tells, got {len(entries)} with {found[:8]}: the file was cut or edited"
+            )
+    return about, entries
+
+
+def list_hash(faces: Iterable[tuple[str, Expression | None]]) -> str:
+    """A SHA-256 of the ids and expressions of faces in their order, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for face, expression in faces:
+        digest.update(f"{face} {expression or '-'}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def _add_labels(path: Path, entries: list[FaceEntry], labels: Path, surprises: list[str]) -> list[FaceEntry]:

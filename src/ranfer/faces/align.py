@@ -39,6 +39,10 @@ def find_frame(detection: Detection) -> Frame:
     """Where the training faces' frame lies round a detected face.
 
     A detection without points is taken for a face that is framed already: the square that holds its box.
+
+    >>> from ranfer.faces.detect import Detection
+    >>> find_frame(Detection((10.0, 20.0, 50.0, 60.0), score=1.0))
+    Frame(x=30.0, y=40.0, side=40.0, roll=0.0)
     """
     left, top, right, bottom = detection.box
     if detection.landmarks is None:

@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from typer.core import TyperGroup
 
-from ranfer.errors import ConfigError, RanferError
+from ranfer.cli.annotate import annotate
+from ranfer.cli.console import Commands, Data, File, err, out, progress_bars
+from ranfer.cli.data import data
+from ranfer.errors import ConfigError
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any other file is taken for ONNX
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class _Commands(TyperGroup):
-    """One line on standard error for whatever is refused: status 1, or 2 where the command itself makes no sense."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except RanferError as error:
-            status, line = 2 if isinstance(error, ConfigError) else 1, str(error)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if error.filename is None:
-                raise
-            status, line = 1, f"{error.filename}: {error.strerror}"
-        except KeyboardInterrupt:
-            status, line = 130, "stopped"
-        err.print(line, markup=False)
-        raise typer.Exit(status)
-
-
-app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data = typer.Typer(no_args_is_help=True, help="Look at datasets.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data, name="data")
-
-Data = Annotated[str, typer.Option("--data", help="Dataset as FORMAT:PATH, for example ferplus:faces.zip.")]
-File = Path | None
+app.add_typer(annotate, name="annotate")
 
 
 def _show_version(wanted: bool) -> bool:
@@ -72,10 +42,9 @@ def ranfer(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the report.")] = Path("results/demo"),
+    folder: Annotated[Path, typer.Option("--out", help="Folder for pictures and predictions.")] = Path("results/demo"),
 ) -> None:
-    """The whole way on drawn faces, in under a minute: a dataset, a tiny model, a report."""
-    _need_pytorch("the demo trains a model")
+    """Recognise sample pictures: one portrait, turned, covered, small, dark, and several at once."""
     from ranfer.demo import run
 
     run(folder, out)
@@ -113,7 +82,7 @@ def predict(
     # Pictures are searched side by side, a thread each.
     recognizer = load(weights, detector, classes=classes, features=features, threads=1)
     try:
-        with _progress() as progress:
+        with progress_bars() as progress:
             summary = predict(
                 recognizer,
                 listing.pictures,
@@ -197,7 +166,9 @@ def evaluate(
     ] = "",
     predictions: Annotated[File, typer.Option(help="A CSV: id and a column a class, or id and expression.")] = None,
     label_rule: Annotated[str, typer.Option(help="How votes become a label: majority or probability.")] = "majority",
-    subset: Annotated[list[str] | None, typer.Option(help="NAME=LIST, a file of faces; may be repeated.")] = None,
+    subset: Annotated[
+        list[str] | None, typer.Option(help="NAME=LIST or NAME=LIST,LABELS: files of faces; may be repeated.")
+    ] = None,
     subset_labels: Annotated[
         Literal["rule", "list"], typer.Option(help="Judge subsets by the label rule or by their lists' own labels.")
     ] = "rule",
@@ -223,7 +194,7 @@ def evaluate(
     if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
         raise ConfigError("--labels and --preprocess belong to an ONNX file")
     plots.check_installed()
-    lists = {name: read_list(Path(path)) for name, path in map(_named, subset or [])}
+    lists = {name: read_list(path, beside) for name, path, beside in map(_named, subset or [])}
     if len(lists) < len(subset or []):
         raise ConfigError("--subset: two subsets have the same name")
     dataset = open_dataset(data)
@@ -231,7 +202,7 @@ def evaluate(
     other = None
     if against is not None:
         other = PredictionsFile(against) if against.suffix == ".csv" else _open_model(against, labels, preprocess)
-    with _progress() as progress:
+    with progress_bars() as progress:
         evaluation = evaluate(
             dataset,
             split,
@@ -251,11 +222,14 @@ def _need_pytorch(what: str) -> None:
         raise ConfigError(f"{what}: needs PyTorch, which pip install 'ranfer[train]' brings")
 
 
-def _named(text: str) -> tuple[str, str]:
+def _named(text: str) -> tuple[str, Path, Path | None]:
     name, equals, path = text.partition("=")
     if not (name.strip() and equals and path):
         raise ConfigError(f"--subset {text}: expected NAME=LIST, for example occluded=lists/occlusion.txt")
-    return name.strip(), path
+    faces, comma, labels = path.rpartition(",")
+    if comma and not Path(path).exists():  # a comma may be part of a name
+        return name.strip(), Path(faces), Path(labels)
+    return name.strip(), Path(path), None
 
 
 def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
@@ -270,21 +244,6 @@ def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
     from ranfer.runtime import open_onnx
 
     return open_onnx(path, labels.split(",") if labels else None, preprocess)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a model on standard error, where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(who: str, done: int, total: int) -> None:
-            if who not in tasks:
-                tasks[who] = bars.add_task(who, total=total)
-            bars.update(tasks[who], completed=done)
-
-        yield show
 
 
 def _print_summary(report: dict[str, Any], folder: Path) -> None:
@@ -307,34 +266,6 @@ def _print_summary(report: dict[str, Any], folder: Path) -> None:
 
 def _percent(share: float | None, form: str = ".2f") -> str:
     return "-" if share is None else f"{100 * share:{form}}"
-
-
-@data.command("check")
-def data_check(
-    dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
-    lists: Annotated[list[Path] | None, typer.Option("--list", help="A list of faces; may be repeated.")] = None,
-    file: Annotated[File, typer.Option("--json", help="Write what was found to this file, too.")] = None,
-) -> None:
-    """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
-    from ranfer.data import open_dataset
-    from ranfer.data.check import check, print_report
-    from ranfer.data.subsets import read_list
-
-    opened = open_dataset(dataset)
-    with _progress() as progress:
-        report = check(
-            opened,
-            [read_list(path) for path in lists or []],
-            lambda done: progress("faces", done, len(opened.samples)),
-        )
-    print_report(report, out)
-    if file is not None:
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
-    if report.failed:
-        err.print(f"{dataset}: faces cannot be read, or lists name faces that are not there", markup=False)
-        raise typer.Exit(1)
 
 
 def main() -> None:

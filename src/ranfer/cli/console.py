@@ -1,0 +1,58 @@
+"""What all commands share: the two streams, a progress bar, and one line for whatever is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+from ranfer.errors import ConfigError, RanferError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Commands(TyperGroup):
+    """One line on standard error for whatever is refused: status 1, or 2 where the command itself makes no sense."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and turn what it refuses into its exit status."""
+        try:
+            return super().invoke(ctx)
+        except RanferError as error:
+            status, line = 2 if isinstance(error, ConfigError) else 1, str(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if error.filename is None:
+                raise
+            status, line = 1, f"{error.filename}: {error.strerror}"
+        except KeyboardInterrupt:
+            status, line = 130, "stopped"
+        err.print(line, markup=False)
+        raise typer.Exit(status)
+
+
+Data = Annotated[str, typer.Option("--data", help="Dataset as FORMAT:PATH, for example ferplus:faces.zip.")]
+File = Path | None
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a model on standard error, where that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(who: str, done: int, total: int) -> None:
+            if who not in tasks:
+                tasks[who] = bars.add_task(who, total=total)
+            bars.update(tasks[who], completed=done)
+
+        yield show

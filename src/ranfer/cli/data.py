@@ -1,0 +1,73 @@
+"""``ranfer data``: look at datasets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ranfer.cli.console import File, err, out, progress_bars
+
+data = typer.Typer(no_args_is_help=True, help="Look at datasets.")
+
+
+@data.command("check")
+def data_check(
+    dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
+    lists: Annotated[list[Path] | None, typer.Option("--list", help="A list of faces; may be repeated.")] = None,
+    file: Annotated[File, typer.Option("--json", help="Write what was found to this file, too.")] = None,
+) -> None:
+    """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
+    from ranfer.data import open_dataset
+    from ranfer.data.check import check, print_report
+    from ranfer.data.manifest import verify
+    from ranfer.data.subsets import read_list
+    from ranfer.data.textfiles import write_text
+
+    opened = open_dataset(dataset)
+    if opened.cache is not None:
+        verify(opened.path)
+    with progress_bars() as progress:
+        report = check(
+            opened,
+            [read_list(path) for path in lists or []],
+            lambda done: progress("faces", done, len(opened.samples)),
+        )
+    print_report(report, out)
+    if file is not None:
+        write_text(file, json.dumps(report.to_dict(), indent=2) + "\n")
+    if report.failed:
+        err.print(f"{dataset}: faces cannot be read, or lists name faces that are not there", markup=False)
+        raise typer.Exit(1)
+
+
+@data.command("prepare")
+def data_prepare(
+    dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example affectnet:folder.")],
+    file: Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="The manifest; its faces go beside it.")],
+    size: Annotated[int, typer.Option(min=8, help="Side of the faces, in pixels.")] = 112,
+    grey: Annotated[bool, typer.Option("--grey", help="Keep grey faces, for grey models.")] = False,
+) -> None:
+    """Frame and resize all faces once, for manifest:FILE.jsonl; status 1 where some are unreadable."""
+    from ranfer.data import open_dataset
+    from ranfer.data.manifest import prepare
+    from ranfer.faces.detect import MTCNN
+
+    opened = open_dataset(dataset)
+    with progress_bars() as progress:
+        unreadable, missed = prepare(
+            opened,
+            file,
+            size,
+            1 if grey else 3,
+            MTCNN(threads=1) if opened.stills else None,
+            lambda done: progress("faces", done, len(opened.samples)),
+        )
+    found = f", {missed:,} of them without a face that was found" if opened.stills else ""
+    out.print(f"{file}: {len(opened.samples):,} faces of {size} pixels{found}", markup=False, soft_wrap=True)
+    for line in unreadable:
+        err.print(line, markup=False)
+    if unreadable:
+        raise typer.Exit(1)

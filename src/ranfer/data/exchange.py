@@ -1,0 +1,98 @@
+"""From any file of attributes or of one subset to subsets in any format: what ``ranfer annotate export`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ranfer.data.attributes import AttributesFile, read_attributes, write_attributes
+from ranfer.data.dataset import Dataset
+from ranfer.data.labelstudio import read_labelstudio, write_labelstudio
+from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
+from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
+from ranfer.data.subsets import read_list
+from ranfer.data.textfiles import parse_jsonl, read_lines
+
+
+class Source(NamedTuple):
+    """What a file told: the faces with their attributes, and the subsets that they make."""
+
+    dataset: Dataset
+    faces: Sequence[LabelledFace]
+    subsets: Sequence[Subset]
+    about: Mapping[str, Any]
+    surprises: Sequence[str]
+
+
+def open_source(
+    path: Path,
+    dataset: Dataset,
+    split: str,
+    thresholds: Mapping[str, float] | None = None,
+    label_rule: str = "majority",
+) -> Source:
+    """The faces of a JSONL of attributes or of Label Studio's JSON, and their subsets; or a list or manifest as it is.
+
+    A list or manifest is one subset, with faces of any split.
+
+    Raises:
+        ConfigError: a threshold that makes no sense.
+        DataError: unreadable, malformed, or with faces that the data lack.
+    """
+    if _is_list(path):
+        faces = read_list(path)
+        subset = subset_of_list(dataset, faces, label_rule)
+        return Source(dataset, subset.faces, [subset], subset.source, faces.surprises)
+    attributes = read_labelstudio(path) if path.suffix.lower() == ".json" else read_attributes(path)
+    subsets = make_subsets(dataset, split, attributes, thresholds, label_rule)
+    labelled = label_faces(dataset, split, attributes, label_rule)
+    return Source(dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file is a list of faces or a subset manifest, and tells no attributes of its own to judge by."""
+    if path.suffix.lower() == ".json":
+        return False
+    first = read_lines(path)[:1]
+    if not first or not first[0][1].startswith("{"):
+        return True
+    return parse_jsonl(path, first, [])[0] is not None
+
+
+def _unread(attributes: AttributesFile) -> list[str]:
+    return [f"{attributes.path}: {face} has no attributes: {why}" for face, why in attributes.errors.items()]
+
+
+def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write the subsets in each of the formats; gives the files, each of which appears by rename.
+
+    ``manifest`` and ``lists``: a file a subset, ``NAME.jsonl`` and ``NAME.txt``. ``csv``, ``coco``, ``labelstudio`` and
+    ``attributes``: one for all faces.
+
+    Raises:
+        DataError: a format that cannot tell of these faces.
+    """
+    dataset, faces, subsets = found.dataset, found.faces, found.subsets
+    files: list[Path] = []
+    if "manifest" in formats:
+        for subset in subsets:
+            files.append(folder / f"{subset.name}.jsonl")
+            write_manifest(subset, files[-1])
+    if "lists" in formats:
+        for subset in subsets:
+            files.append(folder / f"{subset.name}.txt")
+            write_list(subset, files[-1])
+    if "csv" in formats:
+        files.append(folder / "faces.csv")
+        write_csv(faces, subsets, files[-1])
+    if "coco" in formats:
+        files.append(folder / "coco.json")
+        write_coco(dataset, faces, subsets, files[-1])
+    if "labelstudio" in formats:
+        files.append(folder / "labelstudio.json")
+        write_labelstudio(dataset, faces, files[-1])
+    if "attributes" in formats:
+        files.append(folder / "attributes.jsonl")
+        write_attributes(files[-1], {face.sample.id: face.attributes for face in faces}, found.about)
+    return files

@@ -1,0 +1,222 @@
+"""Any pictures of faces: a folder per class with or without splits, pictures alone, or a table of paths and labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ranfer.config import read_yaml
+from ranfer.data.dataset import Dataset, decode_file, first_few
+from ranfer.data.labels import one_vote
+from ranfer.data.tables import csv_rows, jsonl_rows, read_file
+from ranfer.errors import DataError
+from ranfer.images import SUFFIXES
+from ranfer.vocab import SYNONYMS, Expression, Location, Sample, face_id, parse_expression
+
+CLASSES = "classes.yaml"
+IGNORE = "ignore"  # the class whose faces are left out
+WHOLE = "all"  # the split of a dataset that has none
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+}
+# What the columns of a table, or the keys of a JSONL, may be called.
+COLUMNS = {
+    "image": ("image", "path", "file", "filename"),
+    "class": ("expression", "label", "class", "emotion"),
+    "split": ("split", "usage"),
+    "id": ("id",),
+}
+
+LAYOUTS = f"""expected one of:
+  a folder per class:    PATH/happy/1.jpg
+  the same in splits:    PATH/train/happy/1.jpg, PATH/val/..., PATH/test/...
+  pictures alone:        PATH/1.jpg, or PATH/train/1.jpg (faces without labels)
+  a .csv or .jsonl file: image, expression (may be missing or empty), split and id (likewise); paths from its folder
+A file {CLASSES} beside the pictures maps class names to expressions, a line each, as in `grin: happiness`."""
+
+
+class _Picture(NamedTuple):
+    """A picture as found: where it is named, where it lies, its name below the dataset, its class as it is called."""
+
+    where: str
+    file: Path
+    name: str
+    split: str
+    class_name: str | None
+    id: str | None = None
+
+
+def open_folder(path: Path) -> Dataset:
+    """Faces from a folder per class (with or without splits), from a folder of pictures, or from a CSV or JSONL.
+
+    Class names are matched to expressions by ``vocab.SYNONYMS`` and by ``classes.yaml`` in the folder or beside the
+    table, whose lines win; the class ``ignore`` leaves faces out. Without splits the one split is called ``all``. An
+    id is the name of the file without its suffix, or where two files share that, the path below the folder joined by
+    ``__``. A face without a class has no votes.
+
+    Raises:
+        DataError: another layout, a class that stands for no expression (the message shows the table), missing
+            pictures, or a malformed line; the message has file and line.
+    """
+    surprises: list[str] = []
+    if path.is_dir():
+        base, pictures = path, list(_walk(path, surprises))
+    elif path.suffix.lower() in (".csv", ".jsonl") and path.is_file():
+        base, pictures = path.parent, _read_table(path, surprises)
+    else:
+        raise DataError(f"{path}: no such folder or table; {LAYOUTS}")
+    if not pictures:
+        raise DataError(f"{path}: no pictures here; {LAYOUTS}")
+    classes = read_classes(base / CLASSES)
+    _check_classes(base, pictures, classes)
+    ids = _ids(pictures)
+    samples = []
+    ignored: Counter[str] = Counter()
+    for picture, face in zip(pictures, ids, strict=True):
+        expression = None if picture.class_name is None else classes[_key(picture.class_name)]
+        if picture.class_name is not None and expression is None:
+            ignored[picture.class_name] += 1
+        else:
+            votes = one_vote(expression)
+            samples.append(Sample(face, picture.split, Location(picture.file), votes))
+    surprises += [f"{base / CLASSES}: {n} faces of {name!r} are left out" for name, n in ignored.items()]
+    order = list(dict.fromkeys([*SPLITS.values(), *(sample.split for sample in samples)]))
+    samples.sort(key=lambda sample: (order.index(sample.split), sample.id))
+    return Dataset("folder", path, tuple(samples), tuple(surprises), decode_file)
+
+
+def read_classes(path: Path) -> dict[str, Expression | None]:
+    """What each class name (in lower case) stands for; None leaves its faces out. A missing file changes nothing.
+
+    Raises:
+        ConfigError: not YAML.
+        DataError: a line that names no expression.
+    """
+    classes: dict[str, Expression | None] = {**SYNONYMS, IGNORE: None}
+    if path.exists():
+        for name, value in read_yaml(path).items():
+            said = str(value).strip().lower()
+            classes[_key(str(name))] = None if said == IGNORE else parse_expression(said, f"{path}: {name}")
+    return classes
+
+
+def _key(name: str) -> str:
+    return name.strip().lower()
+
+
+def _check_classes(base: Path, pictures: Iterable[_Picture], classes: Mapping[str, Expression | None]) -> None:
+    unknown = Counter(p.class_name for p in pictures if p.class_name is not None and _key(p.class_name) not in classes)
+    if not unknown:
+        return
+    by_expression: dict[str, list[str]] = {}
+    for name, expression in classes.items():
+        by_expression.setdefault(str(expression or IGNORE), []).append(name)
+    table = "\n".join(f"  {expression}: {', '.join(names)}" for expression, names in by_expression.items())
+    named = first_few((f"{name!r} ({count} faces)" for name, count in unknown.items()), shown=12)
+    example = next(iter(unknown))
+    raise DataError(
+        f"{base}: no expression is known for the class {named}; the names that are known:\n{table}\n"
+        f"Add what is missing to {base / CLASSES}, a line each, as in `{example}: neutral` or `{example}: {IGNORE}`. "
+        "Pictures without labels lie in a folder without folders in it."
+    )
+
+
+def _walk(path: Path, surprises: list[str]) -> Iterator[_Picture]:
+    folders = _folders(path)
+    splits = {folder: SPLITS[folder.name.lower()] for folder in folders if folder.name.lower() in SPLITS}
+    if not splits:
+        yield from _walk_classes(path, path, WHOLE, surprises)
+        return
+    if len(set(splits.values())) < len(splits):
+        raise DataError(f"{path}: two folders are the same split: {', '.join(folder.name for folder in splits)}")
+    if others := [str(folder) for folder in folders if folder not in splits and any(_pictures(folder))]:
+        surprises.append(f"{path}: left out, for they are no split: {first_few(others)}")
+    for folder, split in splits.items():
+        yield from _walk_classes(path, folder, split, surprises)
+
+
+def _walk_classes(base: Path, folder: Path, split: str, surprises: list[str]) -> Iterator[_Picture]:
+    def picture(file: Path, class_name: str | None) -> _Picture:
+        return _Picture(str(file), file, file.relative_to(base).as_posix(), split, class_name)
+
+    loose = [file for file in sorted(folder.iterdir()) if _is_picture(file)]
+    inside = {inner: files for inner in _folders(folder) if (files := list(_pictures(inner)))}
+    if not inside:
+        yield from (picture(file, None) for file in loose)
+        return
+    if loose:
+        surprises.append(f"{folder}: left out, for they are in no folder of a class: {first_few(loose)}")
+    for inner, files in inside.items():
+        yield from (picture(file, inner.name) for file in files)
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(inner for inner in path.iterdir() if inner.is_dir() and not inner.name.startswith((".", "__MACOSX")))
+
+
+def _pictures(path: Path) -> Iterator[Path]:
+    """All pictures below a folder, but nothing hidden, in the order of names."""
+    for file in sorted(path.rglob("*")):
+        if _is_picture(file) and not any(part.startswith(".") for part in file.relative_to(path).parts):
+            yield file
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
+def _read_table(path: Path, surprises: list[str]) -> list[_Picture]:
+    pictures, missing = [], []
+    for where, row in _rows(path, surprises):
+        fields = {key: next((row[name] for name in names if name in row), "") for key, names in COLUMNS.items()}
+        if not fields["image"]:
+            raise DataError(f"{where}: expected a picture under {' or '.join(COLUMNS['image'])}; {LAYOUTS}")
+        file = path.parent / fields["image"]
+        if not file.is_file():
+            missing.append(f"{fields['image']} ({where})")
+        split = SPLITS.get(fields["split"].lower(), fields["split"]) or WHOLE
+        pictures.append(_Picture(where, file, fields["image"], split, fields["class"] or None, fields["id"] or None))
+    if missing:
+        raise DataError(f"{path}: {len(missing)} of {len(pictures)} pictures are missing: {first_few(missing)}")
+    return pictures
+
+
+def _rows(path: Path, surprises: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row by the names of its columns, in lower case."""
+    if path.suffix.lower() == ".jsonl":
+        for where, values in jsonl_rows(path, surprises):
+            yield where, {key.lower(): "" if value is None else str(value).strip() for key, value in values.items()}
+        return
+    lines = csv_rows(read_file(path), Location(path))
+    where, header = next(lines, (f"{path}:1", []))
+    names = [name.strip().lower() for name in header]
+    if not set(names) & set(COLUMNS["image"]):
+        raise DataError(f"{where}: no column is called {' or '.join(COLUMNS['image'])}; {LAYOUTS}")
+    for where, row in lines:
+        if len(row) != len(names):
+            raise DataError(f"{where}: expected {len(names)} columns, as in the header, got {len(row)}")
+        yield where, dict(zip(names, (field.strip() for field in row), strict=True))
+
+
+def _ids(pictures: list[_Picture]) -> list[str]:
+    """One id a picture, as the rows give it, or as the names of the files do."""
+    ids = [picture.id or face_id(picture.name) for picture in pictures]
+    if len(set(ids)) < len(ids):
+        ids = [
+            picture.id or face_id(picture.name.replace("\\", "/").strip("./").replace("/", "__"))
+            for picture in pictures
+        ]
+    seen: dict[str, str] = {}
+    for face, picture in zip(ids, pictures, strict=True):
+        if face in seen:
+            raise DataError(f"{picture.where}: another face has the id {face!r}, by {seen[face]}; ids must differ")
+        seen[face] = picture.where
+    return ids

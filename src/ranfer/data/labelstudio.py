@@ -1,0 +1,164 @@
+"""Attributes as Label Studio's tasks, and its export as attributes; see its documents on the JSON of tasks and results.
+
+What people chose is an annotation, what a model says a prediction. A task's ``data`` holds the face's line of our own
+JSONL too, which Label Studio keeps, so that probabilities and names come back whole where nobody changed an answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ranfer.data.attributes import TURNED, AttributesFile, from_line, to_line
+from ranfer.data.dataset import Dataset, picture_name
+from ranfer.data.rules import THRESHOLD, LabelledFace
+from ranfer.data.textfiles import write_text
+from ranfer.errors import DataError
+from ranfer.vocab import ESTIMATED, Attributes, Occlusion, Pose
+
+_FREE = "none"
+# The page on which Label Studio asks for the attributes; names are those of the results.
+CONFIG = f"""<View>
+  <Image name="image" value="$image"/>
+  <Choices name="occlusion" toName="image" choice="multiple" showInline="true">
+{"".join(f'    <Choice value="{name}"/>{chr(10)}' for name in (*Occlusion, _FREE))}  </Choices>
+  <Choices name="turned" toName="image" choice="single" showInline="true">
+    <Choice value="0"/>
+    <Choice value="30"/>
+    <Choice value="45"/>
+  </Choices>
+{chr(10).join(f'  <Number name="{name}" toName="image" min="-180" max="180"/>' for name in Pose._fields)}
+</View>
+"""
+
+
+def write_labelstudio(dataset: Dataset, faces: Sequence[LabelledFace], path: Path) -> None:
+    """A task a face, to be imported into a project whose labelling interface is :data:`CONFIG`, written beside it.
+
+    Pictures are named relative to the data, as Label Studio's local files: a zip has to be unpacked there.
+    """
+    tasks = []
+    for number, (sample, expression, attributes) in enumerate(faces, start=1):
+        tasks.append(
+            {
+                "id": number,
+                "data": {
+                    "image": f"/data/local-files/?d={picture_name(dataset, sample)}",
+                    "id": sample.id,
+                    "expression": expression,
+                    "attributes": to_line(sample.id, attributes),
+                },
+                "annotations" if attributes.annotators else "predictions": [{"result": _results(attributes)}],
+            }
+        )
+    write_text(path, json.dumps(tasks, indent=1) + "\n")
+    write_text(path.with_suffix(".xml"), CONFIG)
+
+
+def _results(attributes: Attributes) -> list[dict[str, Any]]:
+    results: list[tuple[str, str, Any]] = []
+    if attributes.occlusion:
+        kinds = [kind.value for kind, p in attributes.occlusion.items() if p >= THRESHOLD]
+        results.append(("occlusion", "choices", kinds or [_FREE]))
+    if attributes.turned is not None:
+        results.append(("turned", "choices", [str(attributes.turned)]))
+    for name, angle in zip(Pose._fields, attributes.pose or (), strict=False):
+        results.append((name, "number", round(angle, 2)))
+    return [
+        {"id": name, "from_name": name, "to_name": "image", "type": kind, "value": {kind: value}}
+        for name, kind, value in results
+    ]
+
+
+def read_labelstudio(path: Path) -> AttributesFile:
+    """The attributes of a JSON that Label Studio exported (its form "JSON"), or that :func:`write_labelstudio` wrote.
+
+    The annotations of a task that were not cancelled are taken together: each kind's probability is the share of
+    annotators who chose it, angles are their mean, ``turned`` is the most frequent (the least of several). Without any,
+    or where they repeat what people had said before, the line in the task's data counts. A task's face is its
+    ``data.id``, and a task without an answer has no attributes.
+
+    Raises:
+        DataError: unreadable, no such JSON, or a malformed task, with its position; one face in two tasks.
+    """
+    try:
+        tasks = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(tasks, list):
+        raise DataError(f"{path}: expected a list of Label Studio's tasks, got {type(tasks).__name__}")
+    records: dict[str, Attributes] = {}
+    first: dict[str, int] = {}
+    for number, task in enumerate(tasks, start=1):
+        where = f"{path}: task {number}"
+        try:
+            face, line = task["data"]["id"], task["data"].get("attributes")
+            annotations = [each for each in task.get("annotations") or () if not each.get("was_cancelled")]
+            answers = [_answer(each["result"], where) for each in annotations]
+            people = [_person(each.get("completed_by")) for each in annotations]
+            times = [each["created_at"] for each in annotations if each.get("created_at")]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{where}: expected data.id and annotations with results ({error!r})") from error
+        if not isinstance(face, str):
+            raise DataError(f"{where}: expected data.id to be the id of a face, got {face!r}")
+        if first.setdefault(face, number) != number:
+            raise DataError(f"{where}: {face} is task {first[face]} already")
+        before = from_line(line, where) if isinstance(line, dict) else None
+        said = [answer for answer in answers if answer]
+        if before is not None and (not said or (before.annotators and said == [_answer(_results(before), where)])):
+            records[face] = before
+        elif said:
+            records[face] = _together(said, people, max(times, default=None))
+    return AttributesFile(path, records, {"from": "Label Studio"})
+
+
+_Answer = dict[
+    str, Any
+]  # "occlusion": a set of kinds, "turned": degrees, and angles by name; what was not said is absent
+
+
+def _answer(results: Sequence[Mapping[str, Any]], where: str) -> _Answer:
+    """What one annotation says; results of other controls are left alone."""
+    answer: _Answer = {}
+    for result in results:
+        name, value = result.get("from_name"), result["value"]
+        if name == "occlusion":
+            unknown = [choice for choice in value["choices"] if choice not in (*Occlusion, _FREE)]
+            if unknown:
+                raise DataError(
+                    f"{where}: no occlusion is called {unknown[0]!r}; there are {', '.join(Occlusion)} and {_FREE}"
+                )
+            answer["occlusion"] = {Occlusion(choice) for choice in value["choices"] if choice != _FREE}
+        elif name == "turned":
+            degrees = str(value["choices"][0]) if value["choices"] else ""
+            if degrees not in map(str, TURNED):
+                raise DataError(f"{where}: expected turned to be one of {', '.join(map(str, TURNED))}, got {degrees!r}")
+            answer["turned"] = int(degrees)
+        elif name in Pose._fields:
+            answer[name] = value["number"]
+    return answer
+
+
+def _person(told: Any) -> str:
+    """An annotator's number or, in exports that tell more, address."""
+    return (
+        str(told.get("email") or told["id"]) if isinstance(told, Mapping) else "unknown" if told is None else str(told)
+    )
+
+
+def _together(said: Sequence[_Answer], people: Sequence[str], decided: str | None) -> Attributes:
+    sets = [answer["occlusion"] for answer in said if "occlusion" in answer]
+    kinds = dict.fromkeys((*ESTIMATED, *sorted(set().union(*sets)))) if sets else {}
+    bins = Counter(answer["turned"] for answer in said if "turned" in answer)
+    posed = [[answer[name] for name in Pose._fields] for answer in said if answer.keys() >= set(Pose._fields)]
+    return Attributes(
+        occlusion={kind: sum(kind in chosen for chosen in sets) / len(sets) for kind in kinds},
+        pose=Pose(*(float(fmean(angles)) for angles in zip(*posed, strict=True))) if posed else None,
+        turned=min(bins, key=lambda degrees: (-bins[degrees], degrees)) if bins else None,
+        annotators=tuple(dict.fromkeys(people)),
+        decided=decided,
+    )

@@ -1,0 +1,109 @@
+"""Subsets as files: manifests and published lists, one a subset; CSV and COCO-like JSON, one for all faces.
+
+A manifest is a JSONL: the first line tells how the subset came about, and each other one has a face with its expression
+and attributes. ``evaluate --subset`` reads manifests and lists alike.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ranfer.data.attributes import to_line
+from ranfer.data.dataset import Dataset, picture_name
+from ranfer.data.rules import ANY, LabelledFace, Subset
+from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
+from ranfer.data.textfiles import to_jsonl, write_text
+from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion
+
+
+def write_manifest(subset: Subset, path: Path) -> None:
+    """The subset as a JSONL, which :func:`ranfer.data.subsets.read_list` and ``read_attributes`` read."""
+    lines = [
+        {"id": sample.id, "split": sample.split, "expression": expression} | to_line(sample.id, attributes)
+        for sample, expression, attributes in subset.faces
+    ]
+    write_text(path, to_jsonl([{"about": subset.about()}, *lines]))
+
+
+def write_list(subset: Subset, path: Path) -> None:
+    """The subset in the published form of its dataset's lists; covered faces with the code of what covers them.
+
+    Of several kinds the subset's own is written, else the most probable.
+
+    Raises:
+        DataError: a face that such a list cannot name.
+    """
+    covers = [kind for kind in ESTIMATED if subset.name == f"occlusion_{kind}"]
+    lines = []
+    for sample, expression, attributes in subset.faces:
+        code = _code(attributes, covers)
+        covered = bool(covers) or subset.name == ANY or "list" in attributes.codes
+        lines.append(to_list_line(sample.id, expression, code, covered) + "\n")
+    write_text(path, "".join(lines))
+
+
+def _code(attributes: Attributes, covers: Sequence[Occlusion]) -> int | None:
+    raw = attributes.codes.get("list")
+    if isinstance(raw, int):
+        return raw
+    told = [kind for kind in covers or ESTIMATED if attributes.occlusion.get(kind)]
+    if not told:
+        return None
+    return FERPLUS_OCCLUSION.index(max(told, key=lambda kind: attributes.occlusion[kind]))
+
+
+def write_csv(faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
+    """A row a face: its attributes, and 1 or 0 for each subset; empty where nothing is told."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    kinds = [*map(str, Occlusion), "none"]
+    people = ["turned", "annotators", "decided"]
+    writer.writerow(["id", "split", "expression", "yaw", "pitch", "roll", *kinds, *people, *(s.name for s in subsets)])
+    inside = [{face.sample.id for face in subset.faces} for subset in subsets]
+    for sample, expression, attributes in faces:
+        line = to_line(sample.id, attributes)
+        told = line["occlusion"] or {}
+        row = [sample.id, sample.split, expression, line["yaw"], line["pitch"], line["roll"]]
+        row += [*(told.get(kind) for kind in kinds), line.get("turned")]
+        row += [" ".join(attributes.annotators), attributes.decided, *(int(sample.id in ids) for ids in inside)]
+        writer.writerow(row)
+    write_text(path, text.getvalue())
+
+
+def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
+    """COCO-like JSON: an image a face, and an annotation that is the whole picture, with category and attributes.
+
+    Categories are the eight expressions, from 1; a face without a label has category 0, ``unlabelled``.
+
+    Raises:
+        ImageError: a face that cannot be read, whose size is needed.
+    """
+    names = ["unlabelled", *map(str, Expression)]
+    inside = {subset.name: {face.sample.id for face in subset.faces} for subset in subsets}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (sample, expression, attributes) in enumerate(faces, start=1):
+        height, width = dataset.image(sample).shape[:2]
+        name = picture_name(dataset, sample)
+        images.append({"id": number, "file_name": name, "width": width, "height": height, "split": sample.split})
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": names.index(expression or "unlabelled"),
+                "bbox": [0, 0, width, height],
+                "area": width * height,
+                "iscrowd": 0,
+                "attributes": to_line(sample.id, attributes),
+                "subsets": [name for name, ids in inside.items() if sample.id in ids],
+            }
+        )
+    categories = [{"id": number, "name": name, "supercategory": "expression"} for number, name in enumerate(names)]
+    info = {"description": "faces with attributes and subsets", "subsets": [subset.about() for subset in subsets]}
+    coco = {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    write_text(path, json.dumps(coco, indent=1) + "\n")

@@ -1,0 +1,103 @@
+"""Pose and occlusion of every face of a dataset, estimated into a growing file that a stopped run goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ranfer.data.attributes import about_path, read_attributes, to_line
+from ranfer.data.dataset import Dataset
+from ranfer.data.textfiles import to_jsonl, write_text
+from ranfer.errors import ConfigError, ImageError
+from ranfer.faces.attributes import AttributeModel, Estimate
+from ranfer.vocab import Attributes, Sample
+
+BATCH = 64  # faces in one call of the model, of one size
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What a file of estimates holds: the attributes by id, and why the other faces have none."""
+
+    records: dict[str, Attributes]
+    errors: dict[str, str]
+
+
+def estimate(
+    dataset: Dataset,
+    split: str,
+    path: Path,
+    model: AttributeModel,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Estimated:
+    """Write a line a face into ``path``: id, yaw, pitch, roll, occlusion with ``none``, and landmarks.
+
+    Lines are appended as they come; what an earlier run with the same model and data wrote is kept. A face that cannot
+    be read has a line with ``error``. Beside it, ``*.meta.json`` tells how the file came about.
+
+    Raises:
+        ConfigError: ``path`` holds faces of other data or of another model.
+        DataError: no such split, or a damaged file.
+    """
+    samples = dataset.split(split)
+    about = {
+        "data": f"{dataset.name}:{dataset.path.name}",
+        "split": split,
+        "model": {name: model.description.get(name) for name in ("sha256", "revision", "date")},
+    }
+    done = _earlier(path, about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not about_path(path).exists():
+        write_text(about_path(path), json.dumps(about, indent=2) + "\n")
+    waiting = [sample for sample in samples if sample.id not in done.records and sample.id not in done.errors]
+    finished = len(samples) - len(waiting)
+    progress(finished, len(samples))
+    with path.open("ab") as file:
+        for start in range(0, len(waiting), BATCH):
+            lines = _lines(dataset, waiting[start : start + BATCH], model, done)
+            file.write(to_jsonl(lines).encode("ascii"))
+            file.flush()
+            finished += len(lines)
+            progress(finished, len(samples))
+    return done
+
+
+def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
+    if not path.exists() or not path.stat().st_size:
+        return Estimated({}, {})
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):  # its writer was stopped half way
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+    found = read_attributes(path)
+    if found.about != about:
+        raise ConfigError(
+            f"{path}: was made from {found.about or 'unknown data'}, not from {about}; name another file, or remove it"
+        )
+    return Estimated(dict(found.records), dict(found.errors))
+
+
+def _lines(dataset: Dataset, samples: Sequence[Sample], model: AttributeModel, done: Estimated) -> list[dict[str, Any]]:
+    """The lines of a batch, in order; what they say is added to ``done``."""
+    by_shape: dict[tuple[int, ...], list[tuple[str, UInt8[np.ndarray, "h w 3"]]]] = {}
+    for sample in samples:
+        try:
+            face = dataset.image(sample)
+        except ImageError as error:
+            done.errors[sample.id] = str(error)
+        else:
+            by_shape.setdefault(face.shape, []).append((sample.id, face))
+    lines: dict[str, dict[str, Any]] = {}
+    for group in by_shape.values():
+        said: Estimate = model(np.stack([face for _, face in group]))
+        for (id_, _), attributes, points in zip(group, said.attributes(), said.landmarks, strict=True):
+            done.records[id_] = attributes
+            lines[id_] = to_line(id_, attributes) | {"landmarks": np.round(points, 4).tolist()}
+    return [lines.get(sample.id) or {"id": sample.id, "error": done.errors[sample.id]} for sample in samples]

@@ -1,0 +1,116 @@
+"""AffectNet in both of its releases, with drawn faces, and SFEW; the published lists against faces of their ids."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from layouts import SFEW, flat, write_affectnet, write_numbered_affectnet, write_sfew
+from ranfer.data import open_dataset, stack_faces
+from ranfer.data.check import check
+from ranfer.data.labels import label
+from ranfer.data.subsets import compare, read_list, resolve
+from ranfer.errors import DataError
+from ranfer.vocab import Expression
+
+AFFECTNET = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
+TRAIN = {f"{n:056x}": n for n in range(11)}
+TEST = {f"{n + 100:056x}": n for n in range(8)}
+
+
+@pytest.fixture
+def original(tmp_path):
+    return write_affectnet(tmp_path / "affectnet", TRAIN, TEST)
+
+
+def names(dataset):
+    found = label(dataset.samples, "majority").expressions
+    return {s.id: str(list(Expression)[e]) for s, e in zip(dataset.samples, found, strict=True)}
+
+
+def test_the_validation_faces_are_the_test_and_codes_from_8_on_are_left_out(original):
+    dataset = open_dataset(f"affectnet:{original}")
+    assert dataset.splits == ("train", "test") and len(dataset.split("train")) == 8
+    assert names(dataset) == {h: AFFECTNET[c] for h, c in (TRAIN | TEST).items() if c < 8}
+    assert sum("faces of code" in surprise for surprise in dataset.surprises) == 3
+    assert dataset.samples[0].codes == {"valence": 0.25, "arousal": -0.5}
+
+
+def test_a_face_is_cropped_by_its_box(original):
+    dataset = open_dataset(f"affectnet:{original}")
+    face = dataset.image(dataset.samples[0])
+    assert dataset.samples[0].box == (10, 20, 58, 68) and face.shape == (48, 48, 3)
+    assert face[0].mean() > 20  # not of the black margin
+
+
+def test_a_box_outside_of_the_picture_is_an_unreadable_face(original):
+    table = original / "validation.csv"
+    table.write_text(table.read_text().replace(",10,20,", ",500,20,", 1))
+    report = check(open_dataset(f"affectnet:{original}"))
+    assert len(report.unreadable) == 1 and "lies outside of the 63x73 picture" in report.unreadable[0]
+
+
+def test_seven_classes_leave_contempt_out(original):
+    dataset = open_dataset(f"affectnet7:{original}")
+    assert "contempt" not in names(dataset).values() and len(dataset.samples) == 14
+    assert dataset.published["test"].faces == 3500 and dataset.published["train"].faces == 283_901
+    assert dataset.surprises[-1].endswith("2 faces of contempt are left out")
+
+
+def test_numbered_faces_are_read_and_lists_by_hash_are_said_not_to_apply(tmp_path):
+    root = write_numbered_affectnet(tmp_path / "later", {0: 1, 5: 7}, {0: 3, 2: 6})
+    dataset = open_dataset(f"affectnet:{root}")
+    assert names(dataset) == {"train_0": "happiness", "train_5": "contempt", "val_0": "surprise", "val_2": "anger"}
+    assert "published hash names" in dataset.surprises[0]
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"0/{1:056x}.jpg\n")
+    with pytest.raises(DataError, match=r"1 of 1 faces are not in the data: .* ids of the data are such as train_0"):
+        resolve(read_list(listed), [sample.id for sample in dataset.samples])
+
+
+def test_annotations_are_never_unpickled(tmp_path):
+    root = write_numbered_affectnet(tmp_path / "later", {0: 1}, {0: 2})
+    file = root / "train_set" / "annotations" / "0_exp.npy"
+    np.save(file, np.array([{"code": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"0_exp.npy: not a readable NumPy file"):
+        open_dataset(f"affectnet:{root}")
+    file.write_bytes(pickle.dumps(1))
+    with pytest.raises(DataError, match=r"0_exp.npy: not a readable NumPy file"):
+        open_dataset(f"affectnet:{root}")
+
+
+def test_refusals_name_what_is_wrong(original, tmp_path):
+    table = original / "training.csv"
+    good = table.read_text()
+    for text, message in {
+        good.replace(",10,20,", ",ten,20,", 1): r"training.csv:2: expected numbers in the columns of the box",
+        good + "1/x.jpg,1,2\n": r"training.csv:13: expected 9 columns",
+        good.replace(",0,0.25,", ",11,0.25,", 1): r"training.csv:2: expected an expression code from 0 to 10, got '11'",
+        good.replace("1/", "9/", 1): r"1 pictures that training.csv lists are missing: 9/0+.jpg .*move training.csv",
+    }.items():
+        table.write_text(text)
+        with pytest.raises(DataError, match=message):
+            open_dataset(f"affectnet:{original}")
+    with pytest.raises(DataError, match=r"gone: no AffectNet here; expected AffectNet in one of two forms"):
+        open_dataset(f"affectnet:{tmp_path / 'gone'}")
+
+
+def test_the_published_lists_resolve(real_data, tmp_path):
+    lists = [read_list(real_data / "ran_lists" / f"affectnet_{n}.txt") for n in ("occlusion", "pose_30", "pose_45")]
+    faces = {e.id: AFFECTNET.index(e.expression) for faces in lists for e in faces.entries}
+    dataset = open_dataset(f"affectnet:{write_affectnet(tmp_path / 'a', {}, faces, flat)}")
+    ids, labels = [sample.id for sample in dataset.samples], label(dataset.samples, "majority")
+    for listed in lists:
+        agreement = compare(listed, resolve(listed, ids), labels)
+        assert sum(agreement) == len(listed.entries) and agreement.excluded == 0
+
+
+def test_sfew_is_stills_by_class_and_split(tmp_path):
+    dataset = open_dataset(f"sfew:{write_sfew(tmp_path / 'sfew', 1)}")
+    assert dataset.splits == ("train", "valid") and len(dataset.split("valid")) == len(SFEW) == 7
+    assert dataset.published["train"].faces == 958
+    assert names(dataset)["Film_Val_Sad_000"] == "sadness"
+    with pytest.raises(DataError, match=r"film stills, whose faces must be found first: ranfer data prepare sfew:"):
+        stack_faces(dataset, dataset.samples)
+    with pytest.raises(DataError, match=r"gone: no SFEW here; expected SFEW 2.0"):
+        open_dataset(f"sfew:{tmp_path / 'gone'}")

@@ -1,0 +1,147 @@
+"""Pictures of anybody's: every layout of folders and tables, class names, and what is refused with the table shown."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ranfer.data import open_dataset, stack_faces
+from ranfer.data.labels import label
+from ranfer.errors import ConfigError, DataError
+from ranfer.evaluate import PredictionsFile, evaluate
+from ranfer.vocab import Expression
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Writes tiny pictures, each of its own grey, and texts."""
+
+    def put(*names, **texts):
+        for grey, name in enumerate(names, start=1):
+            file = tmp_path / "faces" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (grey,) * 3).save(file)
+        for name, text in texts.items():
+            (tmp_path / "faces" / name.replace("_", ".")).write_text(text)
+        return tmp_path / "faces"
+
+    return put
+
+
+def opened(path):
+    return open_dataset(f"folder:{path}")
+
+
+def seen(dataset):
+    found = label(dataset.samples, "majority").expressions
+    return {
+        s.id: (s.split, str(list(Expression)[e]) if e >= 0 else None)
+        for s, e in zip(dataset.samples, found, strict=True)
+    }
+
+
+def test_a_folder_per_class_is_one_split(put):
+    dataset = opened(put("happy/a.png", "SAD/b.jpg", "Neutral/deeper/c.PNG"))
+    assert seen(dataset) == {"a": ("all", "happiness"), "b": ("all", "sadness"), "c": ("all", "neutral")}
+    assert (dataset.image(dataset.samples[0]) == 1).all() and not dataset.surprises
+
+
+def test_splits_come_in_the_usual_order_whatever_their_folders_are_called(put):
+    dataset = opened(put("Test/fear/a.png", "val/anger/b.png", "train/disgust/c.png", "train/contempt/d.png"))
+    assert dataset.splits == ("train", "valid", "test")
+    assert seen(dataset)["b"] == ("valid", "anger") and [s.id for s in dataset.samples] == ["c", "d", "b", "a"]
+
+
+def test_pictures_alone_are_faces_without_labels(put):
+    dataset = opened(put("a.png", "b.png"))
+    assert [(s.id, s.split, sum(s.votes)) for s in dataset.samples] == [("a", "all", 0), ("b", "all", 0)]
+    for rule in ("majority", "probability", "distribution"):
+        assert label(dataset.samples, rule).excluded == {"unlabelled": 2}
+    assert opened(put("train/c.png", "train/d.png")).split("train")[0].votes == (0,) * 10
+
+
+def test_evaluating_unlabelled_faces_is_refused(put, tmp_path):
+    dataset = opened(put("a.png", "b.png"))
+    answers = tmp_path / "answers.csv"
+    answers.write_text("id,expression\na,fear\nb,fear\n")
+    with pytest.raises(DataError, match="faces, split all: none of the 2 faces has a label"):
+        evaluate(dataset, "all", PredictionsFile(answers))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_table_names_pictures_labels_splits_and_ids(put, form):
+    rows = [("x/1.png", "joy", "training", ""), ("x/2.png", "", "val", "two")]
+    keys = ("Path", "Label", "Split", "ID")
+    csv = "".join(",".join(row) + "\n" for row in (keys, *rows))
+    jsonl = "".join(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows)
+    folder = put("x/1.png", "x/2.png", table_csv=csv, table_jsonl=jsonl + '{"path": "x/3')
+    dataset = opened(folder / f"table.{form}")
+    assert seen(dataset) == {"1": ("train", "happiness"), "two": ("valid", None)}
+    assert stack_faces(dataset, dataset.samples).shape == (2, 8, 8, 1)
+    torn = f"{folder / 'table.jsonl'}:3: this last line is torn and dropped"
+    assert dataset.surprises == ((torn,) if form == "jsonl" else ())
+
+
+def test_the_table_of_classes_can_be_edited(put):
+    dataset = opened(put("grin/a.png", "0/b.png", "blurred/c.png", classes_yaml="Grin: joy\n0: anger\nblurred: ignore"))
+    assert seen(dataset) == {"a": ("all", "happiness"), "b": ("all", "anger")}
+    assert dataset.surprises[0].endswith("classes.yaml: 1 faces of 'blurred' are left out")
+
+
+def test_an_unmatched_class_is_an_error_that_shows_the_table(put):
+    with pytest.raises(DataError) as caught:
+        opened(put("happy/a.png", "bored/b.png", "bored/c.png"))
+    message = str(caught.value)
+    assert "'bored' (2 faces)" in message and "  happiness: happiness, happy, joy\n" in message
+    assert "classes.yaml, a line each, as in `bored: neutral` or `bored: ignore`" in message
+
+
+def test_files_of_one_name_get_ids_from_their_folders(put):
+    dataset = opened(put("train/happy/1.png", "train/sad/1.png", "test/sad/1.png"))
+    assert [s.id for s in dataset.samples] == ["train__happy__1", "train__sad__1", "test__sad__1"]
+
+
+def test_what_is_left_out_is_told(put):
+    folder = put("train/happy/a.png", "train/loose.png", "extra/happy/b.png", "train/sad/.hidden.png")
+    surprises = "\n".join(opened(folder).surprises)
+    assert "no split: " in surprises and "extra" in surprises
+    assert "no folder of a class: " in surprises and "loose.png" in surprises
+
+
+def test_refusals_name_what_is_wrong(put, tmp_path):
+    table = "image,expression\nx/1.png,sad\nx/gone.png,sad\n"
+    folder = put("x/1.png", a_csv=table, b_csv="face,expression\n", c_csv="image\n1,2\n", d_jsonl='{"label": "sad"}\n')
+    for name, message in {
+        "a.csv": r"1 of 2 pictures are missing: x/gone.png \(.*a.csv:3\)",
+        "b.csv": r"b.csv:1: no column is called image or path",
+        "c.csv": r"c.csv:2: expected 1 columns",
+        "d.jsonl": r"d.jsonl:1: expected a picture under image",
+        "gone": r"gone: no such folder or table; expected one of",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            opened(folder / name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: no pictures here; expected one of"):
+        opened(tmp_path / "empty")
+
+
+def test_two_pictures_with_one_id_are_refused(put):
+    with pytest.raises(DataError, match="another face has the id 'happy__a'"):
+        opened(put("happy/a.png", "happy/a.jpg"))
+    with pytest.raises(DataError, match="the same split: val, valid"):
+        opened(put("val/sad/1.png", "valid/sad/2.png"))
+
+
+def test_a_wrong_table_of_classes_is_refused(put):
+    with pytest.raises(DataError, match=r"classes.yaml: grin: no expression is called 'glee'"):
+        opened(put("grin/a.png", classes_yaml="grin: glee"))
+    with pytest.raises(ConfigError, match=r"classes.yaml: expected settings as 'key: value' lines"):
+        opened(put(classes_yaml="- grin"))
+
+
+def test_grey_and_colour_pictures_of_any_size_are_stacked(put):
+    folder = put("happy/a.png")
+    Image.fromarray(np.zeros((9, 5), dtype=np.uint8)).save(folder / "happy" / "b.png")
+    dataset = opened(folder)
+    assert stack_faces(dataset, dataset.samples, 3, 6).shape == (2, 6, 6, 3)

@@ -1,0 +1,75 @@
+"""A dataset prepared once: the manifest and its cache, stopped and resumed, damaged, and with misses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from layouts import RAFDB, write_rafdb, write_sfew
+from ranfer.data import manifest, open_dataset, stack_faces
+from ranfer.errors import DataError
+
+FACES = {f"train_{n:05d}": RAFDB[n % 7] for n in range(1, 9)}
+
+
+@pytest.fixture
+def opened(tmp_path):
+    return open_dataset(f"rafdb:{write_rafdb(tmp_path / 'basic', FACES)}")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_faces_come_from_the_cache_as_from_their_files_without_a_copy(opened, tmp_path, channels):
+    assert manifest.prepare(opened, tmp_path / "m.jsonl", 24, channels) == ([], 0)
+    ready = open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+    assert [(s.id, s.split, s.votes) for s in ready.samples] == [(s.id, s.split, s.votes) for s in opened.samples]
+    faces = stack_faces(ready, ready.samples, channels, 24)
+    assert np.shares_memory(faces, ready.cache)
+    assert (faces == stack_faces(opened, opened.samples, channels, 24)).all()
+    assert (stack_faces(ready, ready.samples[::2], channels, 24) == faces[::2]).all()
+
+
+def test_a_stopped_run_goes_on_where_it_stopped(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "CHUNK", 2)
+
+    def stop(done):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3, progress=stop)
+    assert not (tmp_path / "m.jsonl").exists()
+    for sample in opened.samples[:4]:
+        sample.location.path.write_bytes(b"what is done is not read again")
+    assert manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3) == ([], 0)
+    unreadable, _ = manifest.prepare(opened, tmp_path / "other.jsonl", 24, 3)
+    assert len(unreadable) == 4
+
+
+def test_an_unreadable_face_keeps_its_line_and_is_an_error_where_it_is_needed(opened, tmp_path):
+    opened.samples[0].location.path.write_bytes(b"torn")
+    (line, _) = manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3)
+    assert "train_00001_aligned.jpg" in line[0]
+    ready = open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+    with pytest.raises(DataError, match=r"1 of 8 faces cannot be read: .*train_00001_aligned.jpg"):
+        stack_faces(ready, ready.samples, 3, 24)
+
+
+def test_a_damaged_cache_is_found(opened, tmp_path):
+    manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3)
+    manifest.verify(tmp_path / "m.jsonl")
+    file = tmp_path / "m.faces.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"1 of 1 parts are damaged"):
+        manifest.verify(tmp_path / "m.jsonl")
+    file.write_bytes(content[:-9])
+    with pytest.raises(DataError, match="no readable cache of faces"):
+        open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+
+
+def test_misses_of_the_detector_are_kept_and_counted(tmp_path):
+    stills = open_dataset(f"sfew:{write_sfew(tmp_path / 'sfew', 1)}")
+    assert manifest.prepare(stills, tmp_path / "m.jsonl", 24, 3, detect=lambda picture: []) == ([], 14)
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert len(lines) == 14 and all(line["attributes"]["found"] == 0 and line["box"] is None for line in lines)
