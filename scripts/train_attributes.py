@@ -3,9 +3,10 @@
     python scripts/train_attributes.py data/ferplus_train_valid.zip results/teacher.npz \\
         --initial runs/baseline/best.safetensors --out src/ranfer/weights/attributes.onnx
 
-Pose and landmarks come from the teacher (scripts/teach_pose.py), occlusion from drawn occluders, whose masks are exact,
-and from labels/ferplus_occlusion.jsonl, faces that were looked at one by one. What nobody knows of a face is left out
-of its loss: a face without labels tells that something was drawn on it, and nothing of what was there before.
+Pose and landmarks come from the teacher (scripts/teach_pose.py), and the yaw of profiles, which the teacher misses, from
+labels/ferplus_yaw.jsonl; occlusion comes from drawn occluders, whose masks are exact, and from
+labels/ferplus_occlusion.jsonl. The faces of both files were looked at one by one. What nobody knows of a face is left
+out of its loss: a face without labels tells that something was drawn on it, and nothing of what was there before.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ from ranfer.checkpoint import start_from
 from ranfer.config import OptimizerConfig, ScheduleConfig
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.attributes import read_attributes
+from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.occluders import Kind, draw_random, occlude
 from ranfer.optimizer import build_optimizer, decaying, learning_rate
 from ranfer.provenance import revision
 from ranfer.vocab import ESTIMATED, Occlusion
 
-LABELS = Path(__file__).parents[1] / "labels" / "ferplus_occlusion.jsonl"
+LABELS = Path(__file__).parents[1] / "labels"
+PROFILES = 3  # how much oftener than another labelled face a profile is shown
 UNSEEN = 0.3  # weight of a cell that is taken for visible because nobody said otherwise
 console = Console(highlight=False)
 
@@ -78,7 +81,11 @@ def load(archive: Path, teacher: Path, split: str) -> Faces:
         for id_, pose, points in zip(taught["ids"].tolist(), taught["pose"], taught["landmarks"], strict=True):
             if id_ in place:
                 faces.pose[place[id_]], faces.landmarks[place[id_]] = pose, points
-    for id_, label in read_attributes(LABELS).records.items():
+    yaw_labels = LABELS / "ferplus_yaw.jsonl"
+    for _, told in parse_jsonl(yaw_labels, read_lines(yaw_labels), [])[1]:
+        if told["id"] in place:
+            faces.pose[place[told["id"]], 0] = told["yaw"]
+    for id_, label in read_attributes(LABELS / "ferplus_occlusion.jsonl").records.items():
         if id_ in place and Occlusion.UNSPECIFIED not in label.occlusion:
             faces.occlusion[place[id_]] = [label.occlusion[kind] for kind in ESTIMATED]
     return faces
@@ -136,7 +143,7 @@ def batch_of(parts: list[tuple[np.ndarray, ...]]) -> Batch:
 def loss_of(net: torch.nn.Module, batch: Batch) -> Tensor:
     """The sum of four losses, each over what is known."""
     told = net(batch.images)
-    pose, points = torch.isfinite(batch.pose).all(1), torch.isfinite(batch.landmarks).flatten(1).all(1)
+    pose, points = torch.isfinite(batch.pose), torch.isfinite(batch.landmarks).flatten(1).all(1)
     kinds = torch.isfinite(batch.occlusion)
     loss = F.smooth_l1_loss(told.pose[pose] / DEGREES, batch.pose[pose] / DEGREES, beta=0.1) * 4
     loss = loss + F.smooth_l1_loss(told.landmarks[points], batch.landmarks[points], beta=0.02) * 20
@@ -159,6 +166,11 @@ def figures(net: AttributeNet, valid: Faces) -> dict[str, float]:
     known = np.isfinite(valid.pose).all(1)
     errors = np.abs(pose - valid.pose)[known].mean(0)
     said = dict(zip(("yaw_error", "pitch_error", "roll_error"), errors.tolist(), strict=True))
+    profile = ~known & np.isfinite(valid.pose[:, 0])
+    said["yaw_error_of_profiles"] = float(np.abs(pose - valid.pose)[profile, 0].mean())
+    said["profiles_over_45"] = float(
+        (np.abs(pose[profile]).max(axis=1, where=[True, True, False], initial=0) > 45).mean()
+    )
     said["landmark_error"] = float(np.linalg.norm(landmarks - valid.landmarks, axis=2)[known].mean())
     labelled = np.isfinite(valid.occlusion).all(1)
     truth, score = valid.occlusion[labelled], occlusion[labelled]
@@ -197,6 +209,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     learn, valid = (load(options.archive, options.teacher, split) for split in ("train", "valid"))
     known = np.isfinite(learn.occlusion).all(1)
+    profile = ~np.isfinite(learn.pose[:, 1]) & np.isfinite(learn.pose[:, 0])
     console.print(
         f"{len(learn.ids):,} faces, {np.isfinite(learn.pose).all(1).sum():,} with a pose, {known.sum():,} labelled; "
         f"validation: {np.isfinite(valid.pose).all(1).sum():,} and {np.isfinite(valid.occlusion).all(1).sum():,}"
@@ -208,7 +221,8 @@ def main() -> None:
     config = OptimizerConfig(name="adamw", lr=0.002, weight_decay=0.05)
     optimizer, schedule = build_optimizer(net, config), ScheduleConfig(warmup=0.3)
     compiled = torch.compile(net, dynamic=False)
-    rows = np.concatenate([np.arange(len(learn.ids)), *[np.flatnonzero(known)] * (options.labelled - 1)])
+    again = np.concatenate([np.flatnonzero(known), np.repeat(np.flatnonzero(profile), PROFILES)])
+    rows = np.concatenate([np.arange(len(learn.ids)), *[again] * (options.labelled - 1)])
     size, steps = 64, len(rows) // 64
     for epoch in range(options.epochs):
         rng = np.random.default_rng([options.seed, epoch])
@@ -219,8 +233,7 @@ def main() -> None:
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * learning_rate(schedule, options.epochs, epoch + step / steps) * group["scale"]
             batch = batch_of([changed(learn, row, rng, 0.5) for row in order[step * size : (step + 1) * size]])
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = loss_of(compiled, batch)
+            loss = loss_of(compiled, batch)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

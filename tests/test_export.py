@@ -40,8 +40,10 @@ def trained(**changes: object) -> Trained:
     ],
     ids=["stem", "image, softmax, colour", "baseline"],
 )
-def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes):
+@pytest.mark.parametrize("mirror", [False, True], ids=["as it is", "mirrored"])
+def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes, mirror):
     model = trained(**changes)
+    model.mirror = mirror
     worst = export(model, tmp_path / "m.onnx")
     assert worst <= 1e-4
     names = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.output]
@@ -63,6 +65,17 @@ def test_regions_of_each_face_are_inputs_and_may_be_absent(tmp_path):
     assert inputs == ["faces", "boxes", "mask"]
 
 
+def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():
+    model = trained()
+    faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    ids = ["a", "b", "c"]
+    alone, flipped = model(faces, ids).probabilities, model(faces[:, :, ::-1], ids).probabilities
+    model.mirror = True
+    both = model(faces, ids).probabilities
+    np.testing.assert_allclose(both, (alone + flipped) / 2, atol=1e-6)
+    np.testing.assert_allclose(model(faces[:, :, ::-1], ids).probabilities, both, atol=1e-6)
+
+
 def test_half_weights_take_half_the_space_and_only_half_weights_are_stored(tmp_path):
     big = {"backbone": BackboneConfig(arguments={"widths": [32, 32, 64, 128]})}
     export(Trained(RAN(ModelConfig(**big))), tmp_path / "half.onnx")
@@ -79,7 +92,7 @@ def test_half_weights_take_half_the_space_and_only_half_weights_are_stored(tmp_p
 def test_a_file_that_differs_is_refused_and_none_is_left(tmp_path, monkeypatch):
     model = trained()
     export(model, tmp_path / "m.onnx")
-    other = Graph(trained(normalization="softmax").model.eval(), 1.0)
+    other = Graph(trained(normalization="softmax").model.eval(), 1.0, False)
     with pytest.raises(CheckpointError, match=r"m.onnx: the exported \w+ differ from PyTorch's"):
         check_parity(other, tmp_path / "m.onnx", lambda *size: (example_faces(*size),))
     monkeypatch.setattr("ranfer.onnx_file.TOLERANCE", -1.0)

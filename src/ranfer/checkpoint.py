@@ -34,10 +34,11 @@ STATE_FORMAT = "ranfer-run-1"  # of what a training run resumes from
 
 @dataclass
 class Trained:
-    """A model with its weights, ready to predict, and what its file says of it."""
+    """A model with its weights, ready to predict, and what its file says of it; ``mirror`` is as in ``RAN.judge``."""
 
     model: RAN
     description: dict[str, Any] = field(default_factory=dict)
+    mirror: bool = False
 
     @torch.inference_mode()
     def __call__(self, faces: UInt8[np.ndarray, "b h w c"], ids: Sequence[str]) -> Prediction:
@@ -45,14 +46,14 @@ class Trained:
         self.model.eval()
         boxes, mask = regions_of(self.model.config.regions, ids)
         device = self.model.fc.weight.device
-        out = self.model(
+        probabilities, out = self.model.judge(
             self.model.prepare(torch.from_numpy(np.ascontiguousarray(faces)).to(device)),
             torch.from_numpy(boxes).to(device),
             None if mask is None else torch.from_numpy(mask).to(device),
+            mirror=self.mirror,
         )
         mu, nu, weight = (tensor.float().cpu().numpy() for tensor in (out.mu, out.nu, out.weight))
-        probabilities = out.logits.double().softmax(dim=1).cpu().numpy()
-        return Prediction(probabilities, np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)
+        return Prediction(probabilities.double().cpu().numpy(), np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

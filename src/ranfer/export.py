@@ -27,10 +27,11 @@ TRUSTED_ACCURACY = 0.95
 class Graph(nn.Module):
     """What the file computes: from faces as RGB bytes of any size to the outputs, in the order of ``OUTPUTS``."""
 
-    def __init__(self, model: RAN, temperature: float) -> None:
+    def __init__(self, model: RAN, temperature: float, mirror: bool) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self.mirror = mirror
 
     def forward(
         self,
@@ -39,8 +40,9 @@ class Graph(nn.Module):
         mask: Bool[Tensor, "b r"] | None = None,
     ) -> tuple[Tensor, ...]:
         """Boxes and mask only for models whose regions differ from face to face; the others give theirs as the last."""
-        out = self.model(self.model.prepare(faces), boxes, mask)
-        outputs = (out.logits / self.temperature).softmax(dim=1), out.mu, out.nu, out.weight, out.representation
+        images = self.model.prepare(faces)
+        probabilities, out = self.model.judge(images, boxes, mask, self.temperature, self.mirror)
+        outputs = probabilities, out.mu, out.nu, out.weight, out.representation
         shared = self.model.boxes
         return outputs if shared is None else (*outputs, shared.expand(faces.shape[0], -1, -1))
 
@@ -55,7 +57,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         CheckpointError: an output of the file differs from PyTorch's; no file is left.
     """
     model = trained.model.eval().cpu()
-    graph = Graph(model, 1.0 if fitted is None else fitted.temperature)
+    graph = Graph(model, 1.0 if fitted is None else fitted.temperature, trained.mirror)
     batch, height, width, regions = (torch.export.Dim(name) for name in ("batch", "height", "width", "regions"))
     inputs: dict[str, dict[int, Any]] = {"faces": {0: batch, 1: height, 2: width}}
     if model.boxes is None:
@@ -64,6 +66,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
         "labels": [expression.value for expression in Expression],
         "regions": list(names(model.config.regions)),
+        "mirror": trained.mirror,
         "trust": None if fitted is None else fitted._asdict(),
         "weights": "float16" if half else "float32",
     }

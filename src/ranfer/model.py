@@ -131,3 +131,26 @@ class RAN(nn.Module):
             maps = step(maps)
         representation, mu, nu, weight = self.attention(maps.unflatten(0, (b, r)), mask)
         return Output(self.fc(self.dropout(representation)), representation, mu, nu, weight)
+
+    def judge(
+        self,
+        images: Float[Tensor, "b c s s"],
+        boxes: Float[Tensor, "k r 4"] | None = None,
+        mask: Bool[Tensor, "b r"] | None = None,
+        temperature: float = 1.0,
+        mirror: bool = False,
+    ) -> tuple[Float[Tensor, "b 8"], Output]:
+        """Probabilities of the expressions, and what :meth:`forward` gives for the faces.
+
+        With ``mirror`` they are the mean over a face and its mirror image, in twice the time. The temperature sharpens
+        what comes out: p ** (1 / temperature), normalised.
+        """
+        out = self(images, boxes, mask)
+        logits = out.logits.log_softmax(dim=1)
+        if mirror:
+            boxes = self.boxes if boxes is None else boxes
+            if boxes is not None:  # each region shows in the mirror what it shows in the face
+                left, top, right, bottom = boxes.unbind(dim=2)
+                boxes = torch.stack([1 - right, top, 1 - left, bottom], dim=2)
+            logits = torch.logaddexp(logits, self(images.flip(-1), boxes, mask).logits.log_softmax(dim=1))
+        return (logits / temperature).softmax(dim=1), out

@@ -130,6 +130,9 @@ def export(
         str | None, typer.Option(metavar="DATA", help="Choose temperature and trust threshold on these faces.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split of DATA to calibrate on.")] = "valid",
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Judge each face and its mirror image, and take the mean: twice the time.")
+    ] = False,
     full: Annotated[bool, typer.Option("--float32", help="Keep weights as float32, in twice the space.")] = False,
 ) -> None:
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
@@ -138,6 +141,7 @@ def export(
     from ranfer.export import calibration, export
 
     trained = load(weights)
+    trained.mirror = mirror
     fitted = None
     if calibrate is not None:
         fitted = calibration(trained, calibrate, split)
