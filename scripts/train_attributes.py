@@ -1,9 +1,9 @@
 """Train the attribute model (pose, landmarks, occlusion, visibility) on FERPlus training faces, and export it.
 
     python scripts/train_attributes.py data/ferplus_train_valid.zip results/teacher.npz \\
-        --initial runs/baseline/best.safetensors --out src/ranfer/weights/attributes.onnx
+        --initial runs/default-1.onnx --out src/ranfer/weights/attributes.onnx
 
-Pose and landmarks come from the teacher (scripts/teach_pose.py), and the yaw of profiles, which the teacher misses, from
+Pose and landmarks come from the teacher (scripts/teach_pose.py), the yaw of profiles, which the teacher misses, from
 labels/ferplus_yaw.jsonl; occlusion comes from drawn occluders, whose masks are exact, and from
 labels/ferplus_occlusion.jsonl. The faces of both files were looked at one by one. What nobody knows of a face is left
 out of its loss: a face without labels tells that something was drawn on it, and nothing of what was there before.
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 from rich.console import Console
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
@@ -192,6 +193,25 @@ def figures(net: AttributeNet, valid: Faces) -> dict[str, float]:
     return said
 
 
+@torch.no_grad()
+def calibrate(net: AttributeNet, valid: Faces) -> None:
+    """Fit the log odds of each occlusion to the labelled validation faces (Platt 1999), within the last layer.
+
+    Half of the training faces had something drawn over them; of real faces fewer are covered.
+    """
+    net.eval()
+    labelled = np.isfinite(valid.occlusion).all(1)
+    images = torch.from_numpy(valid.pixels[labelled].astype(np.float32) / 255).permute(0, 3, 1, 2)
+    odds = torch.cat([(net(part).occlusion + net(part.flip(-1)).occlusion) / 2 for part in images.split(256)]).numpy()
+    start = sum(net.sizes[:2])
+    for kind in range(len(ESTIMATED)):
+        fitted = LogisticRegression(C=1e6).fit(odds[:, kind : kind + 1], valid.occlusion[labelled, kind])
+        net.head.weight[start + kind] *= float(fitted.coef_[0, 0])
+        net.head.bias[start + kind] = net.head.bias[start + kind] * float(fitted.coef_[0, 0]) + float(
+            fitted.intercept_[0]
+        )
+
+
 def _finite(points: np.ndarray) -> np.ndarray | None:
     return points if np.isfinite(points).all() else None
 
@@ -242,6 +262,9 @@ def main() -> None:
         said = figures(average.module, valid) if epoch % 2 or epoch == options.epochs - 1 else {}
         shown = "  ".join(f"{name} {value:.3f}" for name, value in said.items())
         console.print(f"epoch {epoch + 1}  loss {total / steps:.4f}  {shown}", soft_wrap=True)
+    calibrate(average.module, valid)
+    said = figures(average.module, valid)
+    console.print("calibrated", *(f"{name} {value:.3f}" for name, value in said.items()), soft_wrap=True)
     about = {
         "kind": "ranfer attributes",
         "trained_on": "FERPlus training faces; poses and landmarks of MediaPipe 0.10.21, drawn and labelled occlusion",
