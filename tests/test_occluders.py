@@ -51,6 +51,16 @@ def test_landmarks_move_what_is_drawn(kind: Kind) -> None:
     assert (whole.mask == occlude(FACE, kind, np.random.default_rng(2)).mask).all()
 
 
+def test_a_face_in_a_larger_picture_is_covered_as_it_is_alone() -> None:
+    picture = np.full((144, 192, 3), 90, np.uint8)
+    picture[40:88, 60:108] = FACE
+    landmarks = (MEAN_LANDMARKS * 48 + (60, 40)) / (192, 144)
+    for kind in (Kind.SURGICAL_MASK, Kind.SUNGLASSES, Kind.FRINGE):
+        alone = occlude(FACE, kind, np.random.default_rng(6)).mask[8:40, 8:40]
+        inside = occlude(picture, kind, np.random.default_rng(6), landmarks).mask[48:80, 68:100]
+        assert np.abs(inside - alone).mean() < 0.05
+
+
 def test_glasses_lie_on_the_eyes_and_leave_the_lenses_clear() -> None:
     clear = dark = 0.0
     for seed in range(20):

@@ -56,6 +56,7 @@ class _Trait(NamedTuple):
     occlusion: what it covers by its meaning; None where that depends on its place.
     anchor: what stays where it is when the thing is scaled.  weight: how often it is drawn at random.
     round: how much darker its edges are.  shadow: how dark its contact shadow is, at most.
+    wander: how far from its place it may lie, in faces, either way.
     """
 
     draw: Callable[[Canvas, np.random.Generator, Look], None]
@@ -64,6 +65,7 @@ class _Trait(NamedTuple):
     weight: float
     round: float = 0.0
     shadow: float = 0.3
+    wander: float = 0.015
 
 
 _UPPER, _LOWER, _SIDE, _EYEWEAR = Occlusion.UPPER, Occlusion.LOWER, Occlusion.SIDE, Occlusion.EYEWEAR
@@ -85,7 +87,7 @@ _TRAITS: dict[Kind, _Trait] = {
     Kind.CUP: _Trait(held.cup, _LOWER, (0.5, 0.85), 1, 0.1, 0.3),
     Kind.MICROPHONE: _Trait(held.microphone, _LOWER, (0.5, 0.9), 1, 0.2, 0.3),
     Kind.WATERMARK: _Trait(laid.watermark, None, (0.5, 0.6), 1.5, 0.0, 0.0),
-    Kind.BLOCK: _Trait(laid.block, None, (0.5, 0.55), 1, 0.0, 0.1),
+    Kind.BLOCK: _Trait(laid.block, None, (0.5, 0.5), 1, 0.0, 0.1, wander=0.3),
 }
 _OVAL = arc(0.5, 0.52, 0.38, 0.5)  # the face, in mean-face coordinates
 _ZONES = {  # half of one of these must be gone for it to count as covered
@@ -137,7 +139,7 @@ def occlude(
         return Occluded(face.copy(), np.zeros((height, width), np.float32), kind, frozenset(), 0.0)
     to_pixels = place((height, width), landmarks)
     photo, trait = look_at(face, to_pixels, rng), _TRAITS[kind]
-    tilt, nudge, seed = rng.uniform(-8, 8), rng.uniform(-0.015, 0.015, 2), int(rng.integers(2**63))
+    tilt, nudge, seed = rng.uniform(-8, 8), rng.uniform(-trait.wander, trait.wander, 2), int(rng.integers(2**63))
 
     def draw(scale: float) -> Float32[np.ndarray, "h w k"]:
         about = np.array(trait.anchor)
@@ -149,10 +151,7 @@ def occlude(
         return canvas.shrunk()
 
     oval = _inside(_OVAL, to_pixels, (height, width))
-    if share is None:
-        layer = draw(rng.uniform(0.9, 1.12))
-    else:
-        layer = _scaled_to(share, draw, oval)
+    layer = draw(rng.uniform(0.9, 1.12)) if share is None else _scaled_to(share, draw, oval)
     covered = float(layer[..., -1][oval].mean())
     face, mask = blend(face, layer, photo, rng, trait.round, trait.shadow)
     return Occluded(face, mask, kind, _occlusion(trait, layer[..., -1], to_pixels), covered)

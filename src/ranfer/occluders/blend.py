@@ -18,11 +18,13 @@ _HAIR = np.array([(0.2, 0.08), (0.3, 0.02), (0.5, 0.0), (0.7, 0.02), (0.8, 0.08)
 class Photo(NamedTuple):
     """What a thing must match. slope: how much brighter, in shares, the face is a face's width to the right, and down.
 
-    blur: of the thing's edges, the sigma of a Gaussian in pixels.  grain: standard deviation of the noise, 0 to 255.
+    unit: pixels in 1/48 of the face's frame.  blur: of the thing's edges, the sigma of a Gaussian in pixels.
+    grain: standard deviation of the noise, 0 to 255.
     """
 
     look: Look
     slope: tuple[float, float]
+    unit: float
     blur: float
     grain: float
 
@@ -63,8 +65,8 @@ def look_at(face: UInt8[np.ndarray, "h w c"], to_pixels: Float[np.ndarray, "2 3"
     level = max(float(grey.mean()), 16.0)
     look = Look(*(_colour(values) for values in (black, np.maximum(white, skin * 1.1), skin, hair)))
     slope = tuple(float(np.clip(value / level, -0.8, 0.8)) for value in (across, down))
-    fine = min(height, width) / 48
-    return Photo(look, slope, rng.uniform(0.35, 0.75) * fine, rng.uniform(1.0, 4.0))  # type: ignore[arg-type]
+    unit = float(np.sqrt(abs(np.linalg.det(to_pixels[:, :2])))) / 48
+    return Photo(look, slope, unit, rng.uniform(0.35, 0.75) * unit, rng.uniform(1.0, 4.0))  # type: ignore[arg-type]
 
 
 def _pick(
@@ -72,7 +74,7 @@ def _pick(
 ) -> Float[np.ndarray, "n c"]:
     at = (points @ to_pixels[:, :2].T + to_pixels[:, 2]).astype(int)
     x, y = np.clip(at.T, 0, np.array(face.shape[1::-1])[:, None] - 1)
-    return face[y, x].astype(float)
+    return np.asarray(face[y, x], dtype=float)
 
 
 def _colour(values: np.ndarray) -> tuple[float, float, float]:
@@ -93,21 +95,20 @@ def blend(
     layer = cv2.GaussianBlur(layer, (0, 0), photo.blur)
     opacity = layer[..., -1]
     opacity[opacity < 1 / 64] = 0
-    reach = max(height, width) / 48
     y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)
     light = 1 + 0.6 * (photo.slope[0] * x + photo.slope[1] * y)
     light = light + _waves(height, width, rng) * 0.05
     if roundness:
-        light *= 1 - roundness * (1 - cv2.GaussianBlur(opacity, (0, 0), 2.5 * reach))
+        light *= 1 - roundness * (1 - cv2.GaussianBlur(opacity, (0, 0), 2.5 * photo.unit))
     thing = layer[..., :-1] * light[..., None]
     thing += (rng.standard_normal((height, width), dtype=np.float32) * photo.grain * opacity)[..., None]
     mask = opacity
     if shadow:
         strength = shadow * rng.uniform(0.3, 1.0)
-        shift = reach * rng.uniform(-0.8, 0.8), reach * rng.uniform(0.0, 1.5)
+        shift = photo.unit * rng.uniform(-0.8, 0.8), photo.unit * rng.uniform(0.0, 1.5)
         moved = cv2.warpAffine(opacity, np.array([[1, 0, shift[0]], [0, 1, shift[1]]]), (width, height))
-        dark = strength * cv2.GaussianBlur(moved, (0, 0), 1.2 * reach) * (1 - opacity)
+        dark = strength * cv2.GaussianBlur(moved, (0, 0), 1.2 * photo.unit) * (1 - opacity)
         dark[dark < 0.02] = 0
         mask = opacity + dark
     covered = face * (1 - mask[..., None]) + thing

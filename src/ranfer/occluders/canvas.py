@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int32
 
 Points = Float[np.ndarray, "_ 2"]
 Colour = tuple[float, float, float]
@@ -34,7 +34,7 @@ class Canvas:
         self.shape = height, width
         self.grey = channels == 1
         self.fine = max(1, min(_FINE, _SIDE // max(height, width)))
-        self.sheet = np.zeros((height * self.fine, width * self.fine, channels + 1), np.uint8)
+        self.sheet: np.ndarray = np.zeros((height * self.fine, width * self.fine, channels + 1), np.uint8)
         self._map = to_pixels * self.fine
         self._scale = float(np.sqrt(abs(np.linalg.det(self._map[:, :2]))))  # pixels of the sheet per unit
 
@@ -74,11 +74,11 @@ class Canvas:
             small = cv2.resize(self.sheet, (width, height), interpolation=cv2.INTER_AREA)
         layer = small.astype(np.float32)
         layer[..., -1] /= 255
-        return layer
+        return np.asarray(layer)
 
-    def _place(self, points: Points) -> np.ndarray:
+    def _place(self, points: Points) -> Int32[np.ndarray, "_ 2"]:
         placed = points @ self._map[:, :2].T + (self._map[:, 2] - 0.5)
-        return np.rint(np.minimum(np.maximum(placed, -4000), 4000) * (1 << _SHIFT)).astype(np.int32)
+        return np.asarray(np.rint(np.clip(placed, -4000, 4000) * (1 << _SHIFT)), dtype=np.int32)
 
     def _ink(self, colour: Colour, opacity: float) -> tuple[float, ...]:
         values = [float(_LUMA @ colour)] if self.grey else list(colour)
@@ -110,15 +110,15 @@ def curve(points: Sequence[tuple[float, float]] | Points, closed: bool = False, 
         after - before + t * (2 * before - 5 * here + 4 * after - beyond + t * (3 * (here - after) + beyond - before))
     )
     found = found.reshape(-1, 2)
-    return found if closed else np.vstack([found, knots[-1]])
+    return np.asarray(found) if closed else np.vstack([found, knots[-1]])
 
 
 def shifted(points: Points, x: float, y: float) -> Points:
     """Points moved to the right and down."""
-    return points + np.array([x, y])
+    return np.asarray(points + np.array([x, y]))
 
 
 def turned(points: Points, degrees: float, scale: float, about: tuple[float, float]) -> Points:
     """Points turned clockwise, as seen, and scaled about one of them."""
     cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
-    return (points - about) @ np.array([[cos, sin], [-sin, cos]]) + about
+    return np.asarray((points - about) @ np.array([[cos, sin], [-sin, cos]]) + about)

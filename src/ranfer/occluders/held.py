@@ -80,8 +80,8 @@ def phone(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     pen.area(turned(arc(x, y, wide * 0.9, high * 0.95, square=0.28), turn, 1.0, about), body)
     if rng.random() < 0.5:
         pen.area(turned(arc(x, y - high * 0.7, 0.025, 0.025), turn, 1.0, about), look.tone(0.02))
-    pen.line(turned(np.array([(x - wide * 0.5, y - high * 0.8), (x - wide * 0.5, y + high * 0.3)]), turn, 1.0, about), 0.015,
-             shade(body, 1.5))  # fmt: skip
+    glint = np.array([(x - wide * 0.5, y - high * 0.8), (x - wide * 0.5, y + high * 0.3)])
+    pen.line(turned(glint, turn, 1.0, about), 0.015, shade(body, 1.5))
     for i in range(4):
         root = np.array(
             [(x + side * wide * 1.3, y + 0.12 - 0.085 * i + 0.1), (x - side * wide * 0.1, y + 0.1 - 0.085 * i)]
@@ -169,8 +169,8 @@ def _finger(pen: Canvas, skin: Colour, root: Place, tip: Place, width: float, be
     pen.line(bones, width, shade(skin, 0.7))
     pen.line(bones, width * 0.84, shade(skin, 0.92))
     pen.line(shifted(bones, -0.1 * width, -0.06 * width), width * 0.45, shade(skin, 1.04))
-    creases = [(start + t * (end - start)) + across / max(np.hypot(*across), 1e-6) * width * 0.25 * np.array([[-1], [1]])
-               for t in (0.45, 0.5)]  # fmt: skip
+    half = across / max(np.hypot(*across), 1e-6) * width * 0.25
+    creases = [start + t * (end - start) + half * np.array([[-1], [1]]) for t in (0.45, 0.5)]
     pen.lines(creases, 0.008, shade(skin, 0.84))
     pen.line(np.array([end, end + (end - start) * 0.001]), width * 0.4, shade(skin, 1.1))  # the nail
 
@@ -179,7 +179,7 @@ def _limb(pen: Canvas, skin: Colour, start: Place, end: Place, width: float) -> 
     bones = np.array([start, end])
     pen.line(bones, width, shade(skin, 0.76))
     pen.line(bones, width * 0.9, shade(skin, 0.94))
-    pen.line(shifted(bones, -0.1 * width, 0), width * 0.4, shade(skin, 1.0))
+    pen.line(shifted(bones, -0.1 * width, 0.0), width * 0.4, shade(skin, 1.0))
 
 
 def _fist(pen: Canvas, rng: np.random.Generator, skin: Colour, at: Place, size: float, turn: float) -> None:

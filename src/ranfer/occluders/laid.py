@@ -24,12 +24,10 @@ def watermark(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
 
 
 def block(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
-    """A plain rectangle or ellipse anywhere."""
-    at = rng.uniform(0.2, 0.8, 2)
+    """A plain rectangle or ellipse."""
     across, down = rng.uniform(0.12, 0.34, 2)
-    shape = (
-        arc(*at, across, down)
-        if rng.random() < 0.3
-        else at + np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (across, down)
-    )
-    pen.area(turned(shape, rng.uniform(-30, 30), 1.0, tuple(at)), look.cloth(rng))
+    x, y = 0.5 + across, 0.5 + down
+    shape = np.array([(1 - x, 1 - y), (x, 1 - y), (x, y), (1 - x, y)])
+    if rng.random() < 0.3:
+        shape = arc(0.5, 0.5, across, down)
+    pen.area(turned(shape, rng.uniform(-30, 30), 1.0, (0.5, 0.5)), look.cloth(rng))

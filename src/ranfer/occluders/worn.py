@@ -5,11 +5,9 @@ Every function takes the sheet, the generator that decides all variety, and how 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ranfer.occluders.canvas import MEAN_LANDMARKS, Canvas, Colour, Place, Points, arc, curve, shifted
+from ranfer.occluders.canvas import MEAN_LANDMARKS, Canvas, Colour, Points, arc, curve, shifted
 from ranfer.occluders.look import Look, shade, side_of
 
 
@@ -25,8 +23,8 @@ def surgical_mask(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     folds = rng.uniform(0.66, 0.72) + rng.uniform(0.07, 0.1) * np.arange(3)
     creases = [curve([(0.52 - side, y - 0.03), (0.5, y + 0.02), (0.48 + side, y - 0.03)]) for y in folds]
     pen.lines(creases, 0.012, shade(colour, rng.uniform(0.7, 0.85)))
-    pen.lines([shifted(crease, 0, 0.014) for crease in creases], 0.012, shade(colour, 1.08))
-    pen.line(shifted(curve(outline[:5]), 0, 0.025), 0.02, shade(colour, rng.uniform(0.85, 1.05)))
+    pen.lines([shifted(crease, 0.0, 0.014) for crease in creases], 0.012, shade(colour, 1.08))
+    pen.line(shifted(curve(outline[:5]), 0.0, 0.025), 0.02, shade(colour, rng.uniform(0.85, 1.05)))
 
 
 def cloth_mask(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
@@ -62,8 +60,9 @@ def _pattern(pen: Canvas, rng: np.random.Generator, look: Look, colour: Colour, 
                  for y in np.arange(low[1], high[1], step)]  # fmt: skip
         pen.lines(spots, step * 0.4, other)
     elif style < 0.4:
-        middle = (low + high) / 2
-        pen.area(arc(*middle, *rng.uniform(0.04, 0.12, 2), square=rng.uniform(0.4, 1)), other)  # a print
+        x, y = (low + high) / 2
+        across, down = rng.uniform(0.04, 0.12, 2)
+        pen.area(arc(x, y, across, down, square=rng.uniform(0.4, 1)), other)  # a print
 
 
 def glasses(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
@@ -85,7 +84,7 @@ def _spectacles(pen: Canvas, rng: np.random.Generator, look: Look, opacity: floa
     rim = rng.choice([0.01, 0.014, 0.02, 0.032])
     colour = look.tone(rng.choice([0.0, 0.02, 0.08, 0.2] if rng.random() < 0.8 else [0.5, 0.85]))
     eyes = MEAN_LANDMARKS[:2] + np.array([(-0.004, drop), (0.004, drop)])
-    shapes = [arc(*eye, across, down, square=square) for eye in eyes]
+    shapes = [arc(x, y, across, down, square=square) for x, y in eyes]
     for eye, outward in zip(eyes, (-1, 1), strict=True):
         hinge = eye + np.array([outward * across * 0.97, -down * 0.35])
         pen.line(np.array([hinge, (0.5 + outward * 0.46, hinge[1] + rng.uniform(-0.03, 0.03))]), rim * 1.1, colour)
@@ -100,7 +99,7 @@ def _spectacles(pen: Canvas, rng: np.random.Generator, look: Look, opacity: floa
         pen.lines([eye + glint for eye in eyes], rng.uniform(0.01, 0.04), look.white, rng.uniform(0.3, 0.9))
     if not (dark and rng.random() < 0.3):
         half = rng.random() < 0.2
-        rims = [arc(*eye, across, down, 170.0, 370.0, square) for eye in eyes] if half else shapes
+        rims = [arc(x, y, across, down, 170.0, 370.0, square) for x, y in eyes] if half else shapes
         pen.lines(rims, rim, colour, closed=not half)
     y = eyes[0][1] - down * rng.uniform(0.1, 0.5)
     inner = eyes[0][0] + across * 0.95, eyes[1][0] - across * 0.95
@@ -120,33 +119,35 @@ def fringe(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     )
     tips = np.column_stack([at, ends])
     pen.area(np.vstack([[(-0.05, 0.5), (-0.05, -0.3), (1.05, -0.3), (1.05, 0.5)], tips[::-1]]), hair)
-    _strands(pen, rng, hair, [(x - sweep * 0.5, -0.25) for x in at], [(x, y + 0.02) for x, y in tips], 70)
+    roots = np.column_stack([at - sweep * 0.5, np.full(16, -0.25)])
+    _strands(pen, rng, hair, roots, shifted(tips, 0.0, 0.02), 70)
 
 
 def curtain(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     """Hair that falls over one side of the face."""
     hair, side = look.hair_of(rng), side_of(rng)
     edge = rng.uniform(0.08, 0.26)  # from the middle
-    line = np.array([(0.5 - side * rng.uniform(0, 0.2), -0.2), (0.5 + side * edge, 0.3), (0.5 + side * (edge + 0.04), 0.7),
-                     (0.5 + side * (edge + rng.uniform(-0.05, 0.15)), 1.2)])  # fmt: skip
+    across = np.array([-rng.uniform(0, 0.2), edge, edge + 0.04, edge + rng.uniform(-0.05, 0.15)])
+    line = np.column_stack([0.5 + side * across, [-0.2, 0.3, 0.7, 1.2]])
     inner = curve(line)
     outer = np.column_stack([np.full(len(inner), 0.5 + side * 0.8), inner[:, 1]])
     pen.area(np.vstack([inner, outer[::-1]]), hair)
     for step in (1, 2, 3):
-        roots = [line[step - 1] + (side * x, 0) for x in np.linspace(0, 0.5, 9)]
-        _strands(pen, rng, hair, roots, [line[step] + (side * x, 0) for x in np.linspace(0, 0.4, 9)], 22)
+        aside = np.column_stack([side * np.linspace(0, 1, 9), np.zeros(9)])
+        _strands(pen, rng, hair, line[step - 1] + 0.5 * aside, line[step] + 0.4 * aside, 22)
 
 
-def _strands(
-    pen: Canvas, rng: np.random.Generator, hair: Colour, roots: Sequence[Place], tips: Sequence[Place], n: int
-) -> None:
-    start, end = np.asarray(roots, dtype=float), np.asarray(tips, dtype=float)
+def _strands(pen: Canvas, rng: np.random.Generator, hair: Colour, start: Points, end: Points, n: int) -> None:
+    """``n`` hairs, in four tones, each from a point at its start to that at its end."""
+    red, green, blue = hair
     for light in (0.7, 0.85, 1.15, 1.35):
+        more = 6 * (light - 0.7)  # black hair has highlights, too
         chosen = rng.integers(len(start), size=n // 4)
         wander = rng.normal(0, 0.025, (n // 4, 3, 2))
         first, last = start[chosen], end[chosen]
         way = np.stack([first, (first + last) / 2, last], axis=1) + wander
-        pen.lines(list(way), rng.uniform(0.008, 0.018), tuple(min(c * light + 6 * (light - 0.7), 255) for c in hair))  # type: ignore[arg-type]
+        colour = red * light + more, green * light + more, blue * light + more
+        pen.lines(list(way), rng.uniform(0.008, 0.018), colour)
 
 
 def cap(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
@@ -157,8 +158,9 @@ def cap(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
               shade(colour, 0.75))  # fmt: skip
     if rng.random() < 0.4:
         pen.area(arc(0.5, y - 0.12, 0.1, 0.07, square=0.7), look.cloth(rng))
-    brim = curve([(0.02, y), (0.5 + lean, y - 0.06), (0.98, y), (0.9, y + 0.07), (0.5 + lean, y + rng.uniform(0.05, 0.13)),
-                  (0.1, y + 0.07)], closed=True)  # fmt: skip
+    back = [(0.02, y), (0.5 + lean, y - 0.06), (0.98, y)]
+    front = [(0.9, y + 0.07), (0.5 + lean, y + rng.uniform(0.05, 0.13)), (0.1, y + 0.07)]
+    brim = curve(back + front, closed=True)
     pen.area(brim, shade(colour, rng.uniform(0.5, 0.9)))
     pen.line(brim, 0.014, shade(colour, 0.5), closed=True)
 
@@ -195,7 +197,7 @@ def scarf(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
         line = edge + np.column_stack([np.zeros(len(edge)), drop + tilt * (edge[:, 0] - 0.5)])
         width = rng.uniform(0.01, 0.035)
         pen.line(line, width, shade(colour, rng.uniform(0.7, 0.9)))
-        pen.line(shifted(line, 0, width), width, shade(colour, rng.uniform(1.02, 1.12)))
+        pen.line(shifted(line, 0.0, width), width, shade(colour, rng.uniform(1.02, 1.12)))
         if style < 0.3:
-            pen.line(shifted(line, 0, 2.5 * width), width, look.cloth(rng))
+            pen.line(shifted(line, 0.0, 2.5 * width), width, look.cloth(rng))
     pen.line(edge, 0.02, shade(colour, 1.1))
