@@ -12,24 +12,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ranfer import plots
+from ranfer import plots, robustness_report
 from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
 from ranfer.metrics import CLIP, Figure
 from ranfer.provenance import revision
+from ranfer.robustness import Robustness
 from ranfer.vocab import Expression
 from ranfer.wording import as_json, markdown_table, number, p_value, percent, points
 
 NAMES = [expression.value for expression in Expression]
 
 
-def write_report(evaluation: Evaluation, out: Path, command: str, faces: bool = True) -> dict[str, Any]:
-    """All files of a report in the folder ``out``, with or without pictures of faces; gives what its JSON holds."""
+def write_report(
+    evaluation: Evaluation, out: Path, command: str, faces: bool = True, covered: Robustness | None = None
+) -> dict[str, Any]:
+    """All files of a report in the folder ``out``, with or without pictures of faces; gives what its JSON holds.
+
+    ``covered`` is a test with covered faces by the same models, if there was one.
+    """
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(evaluation, out / "predictions.csv")
-    report = to_json(evaluation, command)
+    report = to_json(evaluation, command) | {"occlusion": covered and robustness_report.to_json(covered)}
     drawn = plots.draw(evaluation, out, faces)
-    write_text(out / "report.md", to_markdown(evaluation, report, drawn))
+    (out / robustness_report.PLOT).unlink(missing_ok=True)
+    if covered is not None:
+        robustness_report.plot(covered, plots.titles(evaluation), out / robustness_report.PLOT)
+    write_text(out / "report.md", to_markdown(evaluation, report, drawn, covered))
     write_text(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
 
@@ -138,7 +147,9 @@ def _plain(figure: Figure | None) -> str:
     return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
 
 
-def to_markdown(evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str]) -> str:
+def to_markdown(
+    evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str], covered: Robustness | None = None
+) -> str:
     """The report for a person, from the headline down to what was left out and how to make it again."""
     whole = evaluation.whole
     scores = whole.scores
@@ -149,6 +160,7 @@ def to_markdown(evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[
         f"95 % intervals in brackets.",
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
+        "" if covered is None else robustness_report.section(covered, plots.titles(evaluation), scores.n),
         _class_section(evaluation),
         _calibration_section(evaluation),
         _region_section(report["regions"], drawn),

@@ -176,12 +176,19 @@ def evaluate(
         File, typer.Option(help="Compare with another checkpoint, ONNX file (outputs as --labels) or predictions CSV.")
     ] = None,
     faces: Annotated[bool, typer.Option(help="Show a page of faces with their regions; --no-faces to publish.")] = True,
+    occlude: Annotated[
+        bool, typer.Option("--occlude", help="Test the models on faces with things drawn over them, too.")
+    ] = False,
+    occlude_faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
+    occlude_kinds: Annotated[
+        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
+    ] = "",
 ) -> None:
     """Judge a model, or a file of predictions, on a split and on subsets."""
-    from ranfer import plots
+    from ranfer import plots, robustness
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
-    from ranfer.evaluate import PredictionsFile, evaluate
+    from ranfer.evaluate import PredictionsFile, Predictor, evaluate
     from ranfer.report import write_report
 
     given = sum(option is not None for option in (weights, onnx, predictions))
@@ -193,6 +200,9 @@ def evaluate(
         weights = DEFAULT_WEIGHTS
     if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
         raise ConfigError("--labels and --preprocess belong to an ONNX file")
+    if occlude and (predictions is not None or (against is not None and against.suffix == ".csv")):
+        raise ConfigError("--occlude asks models about covered faces; a file of predictions tells nothing of them")
+    kinds = robustness.parse_kinds(occlude_kinds)
     plots.check_installed()
     lists = {name: read_list(path, beside) for name, path, beside in map(_named, subset or [])}
     if len(lists) < len(subset or []):
@@ -213,7 +223,11 @@ def evaluate(
             against=other,
             progress=progress,
         )
-    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces)
+        covered = None
+        if occlude:
+            models = [model for model in (source, other) if isinstance(model, Predictor)]
+            covered = robustness.test(models, dataset, evaluation.whole, occlude_faces, kinds, progress=progress)
+    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
 
 
