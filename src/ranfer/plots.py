@@ -23,6 +23,7 @@ from ranfer.metrics import Figure, Reliability, Scores, wilson
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"
+SERIES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,

@@ -20,6 +20,7 @@ from ranfer.errors import ConfigError
 from ranfer.evaluate import BATCH, Group, Predictor
 from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel
 from ranfer.occluders import Kind, occlude
+from ranfer.vocab import Sample
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # of the face's oval
 NEAR = 0.02  # a share counts as reached where the faces' mean comes as near as this
@@ -95,28 +96,34 @@ class Robustness:
         return np.asarray((self.predicted[:, rows] == self.truth).mean(axis=1))
 
 
-def choose(group: Group, dataset: Dataset, count: int, attributes: Path = ATTRIBUTE_WEIGHTS) -> Subjects:
-    """The ``count`` faces of a judged split whose ids have the least SHA-256, in the order of the split.
+def choose(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    truth: Int[np.ndarray, " n"],
+    count: int,
+    attributes: Path = ATTRIBUTE_WEIGHTS,
+) -> Subjects:
+    """The ``count`` faces among labelled samples whose ids have the least SHA-256, in their order.
 
     The choice of a face depends on no other face, so that samples of two sizes, or of data with and without some
     faces, overlap as far as they can. Landmarks come from the attribute model, where there is one.
 
     Raises:
-        ConfigError: the split has no labelled face.
+        ConfigError: there are no samples.
         DataError: a face cannot be read.
     """
-    if not group.samples:
+    if not samples:
         raise ConfigError("covered faces: the split has no face with a label to test with")
-    hashes = [hashlib.sha256(sample.id.encode()).digest() for sample in group.samples]
+    hashes = [hashlib.sha256(sample.id.encode()).digest() for sample in samples]
     rows = sorted(sorted(range(len(hashes)), key=hashes.__getitem__)[:count])
-    samples = [group.samples[row] for row in rows]
-    faces = stack_faces(dataset, samples, channels=3)
+    chosen = [samples[row] for row in rows]
+    faces = stack_faces(dataset, chosen, channels=3)
     landmarks, placed = None, "those of a mean frontal face"
     if attributes.is_file():
         model = AttributeModel(attributes)
         landmarks = np.concatenate([model(faces[i : i + BATCH]).landmarks for i in range(0, len(faces), BATCH)])
         placed = f"each face's own, as the attribute model {model.description['sha256'][:12]} sees them"
-    return Subjects(tuple(sample.id for sample in samples), group.truth[rows], faces, landmarks, placed)
+    return Subjects(tuple(sample.id for sample in chosen), truth[rows], faces, landmarks, placed)
 
 
 def cover(subjects: Subjects, kinds: Sequence[Kind] = KINDS, shares: Sequence[float] = SHARES) -> Iterator[Covered]:
@@ -162,7 +169,7 @@ def answer_covered(
     return Robustness(subjects.ids, subjects.truth, kinds, shares, covered, plain, predicted, subjects.placed)
 
 
-def test(
+def judge_covered(
     models: Sequence[Predictor],
     dataset: Dataset,
     group: Group,
@@ -175,7 +182,7 @@ def test(
     Raises:
         ConfigError, DataError: as of :func:`choose`.
     """
-    subjects = choose(group, dataset, count)
+    subjects = choose(dataset, group.samples, group.truth, count)
     total = len(subjects.ids) * (1 + len(kinds) * len(SHARES))
     report = None if progress is None else lambda done: progress("covered", done, total)
     return answer_covered(models, subjects, cover(subjects, kinds), report)

@@ -117,8 +117,8 @@ def section(found: Robustness, names: Sequence[str], faces: int) -> str:
     parts = [
         "## Covered faces",
         f"Over {n:,} of the {faces:,} faces, those whose ids have the least SHA-256, a thing is drawn and made larger "
-        "until it covers a share of the face's oval. What is drawn follows from the face's id and the kind alone: every "
-        f"model sees the same faces. Landmarks that place it: {found.placed}.",
+        "until it covers a share of the face's oval. What is drawn follows from the face's id and the kind alone, so "
+        f"that every model sees the same faces. Landmarks that place it: {found.placed}.",
     ]
     if mean:
         rows = [
@@ -182,9 +182,7 @@ def _verdict(mean: Sequence[Cell]) -> str:
 def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
     """Accuracy against the share that is really covered, a panel for the mean and for each kind, with intervals."""
     mean = means(found)
-    panels = ([("mean of those that reach every share", mean)] if mean else []) + [
-        (kind.value, row) for kind, row in cells(found).items()
-    ]
+    panels = ([("mean over kinds", mean)] if mean else []) + [(kind.value, row) for kind, row in cells(found).items()]
     columns = min(4, len(panels))
     rows = math.ceil(len(panels) / columns)
     with plots.picture(
@@ -197,7 +195,8 @@ def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
                 )
                 axes.vlines(values[:, 0], values[:, 2], values[:, 3], color=colour, linewidth=1.2)
                 axes.plot(*values[:, :2].T, f"{marker}-", color=colour, markersize=4, linewidth=1.4, label=name)
-            axes.set_title(title)
+            axes.set(title=title, ylim=(0, 100))
+            axes.tick_params(labelbottom=True)
             axes.grid(color="#e4e4e4")
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()

@@ -123,6 +123,46 @@ def train(
 
 
 @app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(metavar="TABLE.yaml", help="Rows of settings; configs/ablation.yaml is one.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the runs, ROW/seed-N; a stopped table goes on.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for experiment.md, experiment.json and plots; --out unless given.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Train this row; may be repeated.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of all rows.")
+    ] = None,
+) -> None:
+    """Train and compare the rows of a table, each with several seeds."""
+    _need_pytorch("training")
+    from ranfer import plots
+    from ranfer.config import ExperimentConfig, parse, read_yaml
+    from ranfer.experiment import run_table
+
+    plots.check_installed()
+    table = parse(ExperimentConfig, read_yaml(file), str(file))
+    try:
+        fine = run_table(
+            table,
+            folder,
+            out,
+            changes=changes or [],
+            only=only or [],
+            report=report,
+            command=shlex.join(["ranfer", *sys.argv[1:]]),
+            bars=progress_bars,
+            complain=lambda line: err.print(line, markup=False),
+        )
+    except KeyboardInterrupt:
+        err.print(f"stopped; what is done is kept in {folder}, and the same command goes on there", markup=False)
+        raise typer.Exit(130) from None
+    out.print(f"the comparison: {(report or folder) / 'experiment.md'}", markup=False, soft_wrap=True)
+    if not fine:
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     weights: Annotated[Path, typer.Option(help="A checkpoint.")],
     file: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
@@ -226,7 +266,9 @@ def evaluate(
         covered = None
         if occlude:
             models = [model for model in (source, other) if isinstance(model, Predictor)]
-            covered = robustness.test(models, dataset, evaluation.whole, occlude_faces, kinds, progress=progress)
+            covered = robustness.judge_covered(
+                models, dataset, evaluation.whole, occlude_faces, kinds, progress=progress
+            )
     report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
 
