@@ -14,6 +14,7 @@ HEAVY = {
     "backbones",
     "checkpoint",
     "crop",
+    "experiment",
     "export",
     "losses",
     "model",
