@@ -179,8 +179,9 @@ class ExperimentConfig(Settings):
     rows: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], RowConfig]  # names are folders, too
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
     references: tuple[str, ...] = Field(min_length=1)  # rows that all others are compared with
+    split: str | None = None  # to judge on; None: the one that chooses the epoch
     subsets: dict[str, Path] = {}  # lists of faces to judge apart
-    occlusion_faces: int = Field(400, ge=0)  # faces of the validation split to draw things over; 0: none
+    occlusion_faces: int = Field(400, ge=0)  # faces of the split to draw things over; 0: none
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:

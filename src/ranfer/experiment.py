@@ -184,7 +184,7 @@ def multiply_adds(config: ModelConfig) -> int:
 
 
 def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
-    dataset, split = open_dataset(config.data.source), config.data.valid
+    dataset, split = open_dataset(config.data.source), table.split or config.data.valid
     lists = {name: read_list(path) for name, path in table.subsets.items()}
     for faces in lists.values():
         resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training

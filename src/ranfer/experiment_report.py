@@ -175,7 +175,7 @@ def _to_markdown(table: Table, found: _Found, report: Mapping[str, Any]) -> str:
     seeds = max(len(row.seeds) for row in table.rows.values())
     parts = [
         f"# {len(table.rows)} rows, up to {seeds} seeds each",
-        "Accuracy on the faces that also chose each run's best epoch, which flatters all rows alike. ± is the standard "
+        "Where the split is the one that chose each run's best epoch, that flatters all rows alike. ± is the standard "
         "deviation over seeds. Differences are in points, with 95 % intervals by a bootstrap over faces and seeds, "
         "which with few seeds are too narrow; p is the exact McNemar test of two fixed runs, seed by seed. Of many "
         "comparisons, one in twenty seems to differ by chance."
