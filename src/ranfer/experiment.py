@@ -264,8 +264,9 @@ def _collect(
         curves=curves,
         missing=tuple(f"{run.row}, seed {run.seed}" for run in runs if run not in done),
         facts={
+            "epoch_chosen_on": runs[0].config.data.valid,
             "base": str(table.base),
-            "changes of all rows": " ".join([*table.changes, *changes]),
+            "changes": " ".join([*table.changes, *changes]) or "none",
             **judges.describe(),
         },
     )

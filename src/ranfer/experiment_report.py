@@ -237,9 +237,9 @@ def _curve_section(table: Table) -> str:
 
 
 def _cost_section(table: Table) -> str:
-    header = ["", "epochs", "multiply-adds a face and step, million", "a run, million million", "changes"]
+    header = ["", "epochs", "multiply-adds a face and step, million", "a run, 10^12", "changes"]
     rows = [
-        (name, row.epochs, f"{row.cost / 1e6:,.1f}", f"{row.total / 1e12:,.2f}", " ".join(row.changes) or "-")
+        (name, row.epochs, f"{row.cost / 1e6:,.1f}", f"{row.total / 1e12:.3g}", " ".join(row.changes) or "-")
         for name, row in table.rows.items()
     ]
     return "## What a run costs\n\nForward and backward, counted by PyTorch.\n\n" + markdown_table(header, rows)
