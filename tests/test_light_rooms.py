@@ -10,6 +10,7 @@ from ranfer.data.drawn import write_ferplus
 from test_runtime import EIGHT, classifier
 
 HEAVY = {
+    "attribute_net",
     "augment",
     "backbones",
     "checkpoint",
@@ -18,6 +19,7 @@ HEAVY = {
     "export",
     "losses",
     "model",
+    "onnx_file",
     "optimizer",
     "run_state",
     "train",
