@@ -15,6 +15,7 @@ HEAVY = {
     "backbones",
     "checkpoint",
     "crop",
+    "experiment",
     "export",
     "losses",
     "model",

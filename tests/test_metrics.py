@@ -190,3 +190,21 @@ def test_the_interval_of_a_paired_difference_covers_the_truth_as_often_as_it_say
     counts = generator.multinomial(300, [0.10, 0.06, 0.84], size=2000)
     hits = [low <= 0.04 <= high for low, high in (metrics.paired_difference(int(b), int(c), 300) for b, c, _ in counts)]
     assert 0.935 <= np.mean(hits) <= 0.97
+
+
+def test_the_bootstrap_over_runs_and_faces_has_the_spread_of_both():
+    generator = np.random.default_rng(0)
+    faces, runs = generator.normal(0, 1, 400), generator.normal(0, 0.1, 30)
+    low, high = metrics.bootstrap_runs(runs[:, None] + faces, replicates=4000)
+    expected = 2 * 1.96 * math.sqrt(faces.var() / 400 + runs.var() / 30)
+    assert high - low == pytest.approx(expected, rel=0.05)
+    assert low < faces.mean() + runs.mean() < high
+
+
+def test_the_bootstrap_over_a_single_run_is_the_one_over_faces():
+    values = np.random.default_rng(0).normal(size=(1, 50))
+    assert metrics.bootstrap_runs(values, seed=3) == metrics.bootstrap(values.T, lambda s: s[:, 0] / 50, seed=3)
+
+
+def test_the_bootstrap_over_runs_of_no_face_tells_nothing():
+    assert all(map(math.isnan, metrics.bootstrap_runs(np.empty((3, 0)))))

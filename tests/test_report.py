@@ -16,8 +16,9 @@ from ranfer.errors import ConfigError
 from ranfer.evaluate import PredictionsFile, evaluate
 from ranfer.metrics import Figure, Interval
 from ranfer.regions import FACE, FIXED5
-from ranfer.report import percent, write_report
+from ranfer.report import write_report
 from ranfer.vocab import Prediction
+from ranfer.wording import percent
 from test_evaluate import Told, mostly_right, truth, write
 
 

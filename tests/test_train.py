@@ -224,8 +224,9 @@ def test_mixed_precision_trains(settings, tmp_path):
 
 def test_every_shipped_configuration_is_valid():
     files = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
-    assert len(files) >= 3
-    for file in files:
+    runs = [file for file in files if "rows" not in read_yaml(file)]  # the others are tables: see test_experiment.py
+    assert len(runs) >= 3
+    for file in runs:
         config = parse(TrainConfig, read_yaml(file), str(file))
         with torch.device("meta"):
             RAN(config.model)

@@ -164,6 +164,37 @@ class TrainConfig(Settings):
         return self
 
 
+class RowConfig(Settings):
+    """A row of a table of runs: what it changes, and how long it is trained."""
+
+    changes: tuple[str, ...] = ()  # as after --set
+    compute_of: str | None = None  # train for as many epochs as cost what this row costs; None: for those of the base
+
+
+class ExperimentConfig(Settings):
+    """A table of runs that differ in a few settings, each with several seeds; see :mod:`ranfer.experiment`."""
+
+    base: Path  # settings of a training run
+    changes: tuple[str, ...] = ()  # of all rows
+    rows: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], RowConfig]  # names are folders, too
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
+    references: tuple[str, ...] = Field(min_length=1)  # rows that all others are compared with
+    split: str | None = None  # to judge on; None: the one that chooses the epoch
+    subsets: dict[str, Path] = {}  # lists of faces to judge apart
+    occlusion_faces: int = Field(400, ge=0)  # faces of the split to draw things over; 0: none
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        for name in (*self.references, *(row.compute_of for row in self.rows.values() if row.compute_of is not None)):
+            if name not in self.rows:
+                raise ValueError(f"no row is called {name!r}; there are {', '.join(self.rows)}")
+        if any(self.rows[row.compute_of].compute_of for row in self.rows.values() if row.compute_of is not None):
+            raise ValueError("compute_of names a row that is itself trained by compute")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"a seed stands twice: {self.seeds}")
+        return self
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a dictionary.
 

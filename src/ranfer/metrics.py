@@ -204,6 +204,30 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
+def bootstrap_runs(
+    values: Float[np.ndarray, "s n"], replicates: int = 2000, seed: int = 0, level: float = LEVEL
+) -> Interval:
+    """Percentile interval of the mean over s runs and n faces, by drawing faces and, apart from them, runs.
+
+    For a difference of two models, ``values`` are the differences of their scores about each face, a row a seed. A
+    single run has no spread to draw from, and with few runs the interval is too narrow: the variance that it shows
+    between runs is (s - 1) / s of what they have. Source: Owen, The Pigeonhole Bootstrap, Ann. Appl. Stat. 1 (2007).
+
+    >>> import numpy as np
+    >>> low, high = bootstrap_runs(np.array([[0.0, 1.0] * 50, [0.0, 0.0] * 50]))  # one run is right by half, one never
+    >>> low == 0.0, 0.5 < high < 0.7
+    (True, True)
+    """
+    runs, n = values.shape
+    generator = np.random.default_rng([seed, 1])
+
+    def mean(sums: Float[np.ndarray, "r s"]) -> Float[np.ndarray, " r"]:
+        drawn = generator.integers(runs, size=sums.shape)
+        return np.asarray(np.take_along_axis(sums, drawn, axis=1).mean(axis=1) / n)
+
+    return bootstrap(values.T.astype(float), mean, replicates, seed, level)
+
+
 def confusion_table(
     truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], classes: int = 8
 ) -> Float[np.ndarray, "n cells"]:

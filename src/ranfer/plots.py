@@ -23,6 +23,7 @@ from ranfer.metrics import Figure, Reliability, Scores, wilson
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"
+SERIES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -111,18 +112,18 @@ def titles(evaluation: Evaluation) -> list[str]:
 
 
 @contextmanager
-def _picture(path: Path, rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
+def picture(path: Path, rows: int, columns: int, size: tuple[float, float], **options: Any) -> Iterator[Any]:
     """The axes of a picture, laid out so that nothing overlaps, which is saved at the end."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Picture
 
     with mpl.rc_context(STYLE):
-        picture = Picture(figsize=size, layout="constrained")
-        FigureCanvasAgg(picture)  # draws to memory on any machine, and leaves pyplot's state alone
-        yield picture.subplots(rows, columns, **options)
+        figure = Picture(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)  # draws to memory on any machine, and leaves pyplot's state alone
+        yield figure.subplots(rows, columns, **options)
         partial = path.with_name(path.name + ".partial")
-        picture.savefig(partial, format="png")
+        figure.savefig(partial, format="png")
         partial.replace(path)
 
 
@@ -130,7 +131,7 @@ def plot_confusion(matrix: Int[np.ndarray, "8 8"], path: Path) -> None:
     """Shares of each true class, in percent; classes absent from the truth stay white."""
     support = matrix.sum(axis=1)
     shares = 100 * matrix / np.maximum(support, 1)[:, None]
-    with _picture(path, 1, 1, (6.4, 5.4)) as axes:
+    with picture(path, 1, 1, (6.4, 5.4)) as axes:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
         for row, column in np.argwhere(matrix > 0):
             value = shares[row, column]
@@ -155,7 +156,7 @@ def plot_classes(scores: Scores, path: Path) -> None:
     support = scores.confusion.sum(axis=1)
     order = np.argsort(support, kind="stable")  # the most frequent class on top
     place = np.arange(len(order))
-    with _picture(path, 1, 1, (6.8, 4.6)) as axes:
+    with picture(path, 1, 1, (6.8, 4.6)) as axes:
         _intervals(axes, [scores.recall[i] for i in order], place + 0.14, BLUE, "o", "recall")
         _intervals(axes, [scores.precision[i] for i in order], place - 0.14, ORANGE, "s", "precision")
         axes.plot(100 * scores.f1[order], place, "|", color="black", markersize=13, label="F1")
@@ -172,7 +173,7 @@ def plot_reliability(table: Reliability, error: Figure, path: Path) -> None:
     filled = table.faces > 0
     right = np.rint(np.nan_to_num(table.accuracy) * table.faces).astype(int)
     accuracy = [Figure(table.accuracy[i], wilson(int(right[i]), int(table.faces[i]))) for i in np.flatnonzero(filled)]
-    with _picture(path, 2, 1, (5.2, 6.0), sharex=True, gridspec_kw={"height_ratios": [3.2, 1]}) as (upper, lower):
+    with picture(path, 2, 1, (5.2, 6.0), sharex=True, gridspec_kw={"height_ratios": [3.2, 1]}) as (upper, lower):
         upper.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="as often right as it is sure")
         values = 100 * np.array([[f.value, *f.interval] for f in accuracy]).reshape(-1, 3)
         confidence = 100 * table.confidence[filled]
@@ -195,7 +196,7 @@ def plot_subsets(rows: Mapping[str, Sequence[tuple[int, Figure]]], labels: Seque
     names = list(rows)
     place = np.arange(len(names))[::-1].astype(float)
     shift = 0.0 if len(labels) == 1 else 0.14
-    with _picture(path, 1, 1, (6.8, 1.5 + 0.55 * len(names))) as axes:
+    with picture(path, 1, 1, (6.8, 1.5 + 0.55 * len(names))) as axes:
         for series, (label, colour, marker) in enumerate(zip(labels, (BLUE, ORANGE), "os", strict=False)):
             figures = [rows[name][series][1] for name in names]
             _intervals(axes, figures, place + (shift if series == 0 else -shift), colour, marker, label, written=True)
@@ -248,7 +249,7 @@ def plot_regions(evaluation: Evaluation, answers: Answers, page: Sequence[Sequen
     names = region_names(evaluation.source, count)
     across, down = 1.1, 1.55  # from a face to the next one
     right = (count + 1.4) * across  # where the second face of a row starts
-    with _picture(path, 1, 1, (0.85 * 2 * right, 0.85 * down * len(page))) as axes:
+    with picture(path, 1, 1, (0.85 * 2 * right, 0.85 * down * len(page))) as axes:
         for row, faces in enumerate(page):
             for side, face in enumerate(faces):
                 if face is None:
@@ -274,7 +275,7 @@ def plot_attributes(records: Sequence[Attributes], path: Path) -> None:
     poses = np.array([record.pose for record in records if record.pose is not None]).reshape(-1, 3)
     covered = {kind.value: [record.occlusion.get(kind, np.nan) for record in records] for kind in ESTIMATED}
     covered["none"] = [record.none for record in records]
-    with _picture(path, 1, 4, (13, 3)) as axes:
+    with picture(path, 1, 4, (13, 3)) as axes:
         for axis, name, angles in zip(axes, Pose._fields, poses.T, strict=False):
             axis.hist(np.clip(angles, -90, 90), bins=np.arange(-90, 91, 5), color=BLUE)
             axis.set(title=f"{name}, degrees", xlim=(-90, 90), xticks=range(-90, 91, 45))

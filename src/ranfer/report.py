@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ranfer import plots
+from ranfer import plots, robustness_report
 from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
 from ranfer.metrics import CLIP, Figure
 from ranfer.provenance import revision
+from ranfer.robustness import Robustness
 from ranfer.vocab import Expression
+from ranfer.wording import as_json, markdown_table, number, p_value, percent, points
 
 NAMES = [expression.value for expression in Expression]
 
 
-def write_report(evaluation: Evaluation, out: Path, command: str, faces: bool = True) -> dict[str, Any]:
-    """All files of a report in the folder ``out``, with or without pictures of faces; gives what its JSON holds."""
+def write_report(
+    evaluation: Evaluation, out: Path, command: str, faces: bool = True, covered: Robustness | None = None
+) -> dict[str, Any]:
+    """All files of a report in the folder ``out``, with or without pictures of faces; gives what its JSON holds.
+
+    ``covered`` is a test with covered faces by the same models, if there was one.
+    """
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(evaluation, out / "predictions.csv")
-    report = to_json(evaluation, command)
+    report = to_json(evaluation, command) | {"occlusion": covered and robustness_report.to_json(covered)}
     drawn = plots.draw(evaluation, out, faces)
-    write_text(out / "report.md", to_markdown(evaluation, report, drawn))
+    (out / robustness_report.PLOT).unlink(missing_ok=True)
+    if covered is not None:
+        robustness_report.plot(covered, plots.titles(evaluation), out / robustness_report.PLOT)
+    write_text(out / "report.md", to_markdown(evaluation, report, drawn, covered))
     write_text(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
 
@@ -69,17 +79,17 @@ def _group(group: Group, bins: int) -> dict[str, Any]:
         "excluded": sum(group.excluded.values()),
         "excluded_reasons": group.excluded,
         "outside_split": group.outside,
-        **_figure("accuracy", scores.accuracy),
-        **_figure("macro_recall", scores.macro_recall),
-        **_figure("macro_f1", scores.macro_f1),
-        **_figure("log_loss", scores.log_loss),
-        **_figure("calibration_error", scores.calibration_error),
+        **as_json("accuracy", scores.accuracy),
+        **as_json("macro_recall", scores.macro_recall),
+        **as_json("macro_f1", scores.macro_f1),
+        **as_json("log_loss", scores.log_loss),
+        **as_json("calibration_error", scores.calibration_error),
         "classes": {
             name: {
                 "support": int(support),
-                **_figure("recall", recall),
-                **_figure("precision", precision),
-                "f1": _number(f1),
+                **as_json("recall", recall),
+                **as_json("precision", precision),
+                "f1": number(f1),
             }
             for name, support, recall, precision, f1 in zip(
                 NAMES, scores.confusion.sum(axis=1), scores.recall, scores.precision, scores.f1, strict=True
@@ -95,29 +105,19 @@ def _group(group: Group, bins: int) -> dict[str, Any]:
             "bins": bins,
             "edges": table.edges.tolist(),
             "faces": table.faces.tolist(),
-            "confidence": [_number(value) for value in table.confidence],
-            "accuracy": [_number(value) for value in table.accuracy],
+            "confidence": [number(value) for value in table.confidence],
+            "accuracy": [number(value) for value in table.accuracy],
         }
     if compared is not None:
         values["comparison"] = {
-            **_figure("other_accuracy", compared.other),
+            **as_json("other_accuracy", compared.other),
             "only_first_right": compared.only_first,
             "only_other_right": compared.only_other,
             "mcnemar_p": compared.p_value,
-            **_figure("accuracy_difference", compared.accuracy_difference),
-            **_figure("macro_f1_difference", compared.macro_f1_difference),
+            **as_json("accuracy_difference", compared.accuracy_difference),
+            **as_json("macro_f1_difference", compared.macro_f1_difference),
         }
     return values
-
-
-def _figure(name: str, figure: Figure | None) -> dict[str, Any]:
-    if figure is None or not math.isfinite(figure.value):
-        return {name: None, f"{name}_interval": None}
-    return {name: figure.value, f"{name}_interval": [float(limit) for limit in figure.interval]}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _region_table(evaluation: Evaluation) -> dict[str, Any] | None:
@@ -141,32 +141,15 @@ def _weight(answers: Answers) -> Float[np.ndarray, "n r"]:
     return answers.prediction.weight
 
 
-def percent(figure: Figure | None, digits: int = 2) -> str:
-    """``84.96 (83.68 to 86.16)``: a share and its interval in percent."""
-    if figure is None or not math.isfinite(figure.value):
-        return "-"
-    low, high = figure.interval
-    return f"{100 * figure.value:.{digits}f} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
-
-
-def _points(figure: Figure) -> str:
-    low, high = figure.interval
-    return f"{100 * figure.value:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-
-
 def _plain(figure: Figure | None) -> str:
     if figure is None or not math.isfinite(figure.value):
         return "-"
     return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, first column to the left and the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def to_markdown(evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str]) -> str:
+def to_markdown(
+    evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str], covered: Robustness | None = None
+) -> str:
     """The report for a person, from the headline down to what was left out and how to make it again."""
     whole = evaluation.whole
     scores = whole.scores
@@ -177,6 +160,7 @@ def to_markdown(evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[
         f"95 % intervals in brackets.",
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
+        "" if covered is None else robustness_report.section(covered, plots.titles(evaluation), scores.n),
         _class_section(evaluation),
         _calibration_section(evaluation),
         _region_section(report["regions"], drawn),
@@ -212,7 +196,7 @@ def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:
         for part in (
             "## Subsets",
             f"Subset labels come from {labels}. *Excluded* faces have no label under the rule.",
-            _table(["", "n", "excluded", "accuracy, %", "macro F1, %", "macro recall, %"], rows),
+            markdown_table(["", "n", "excluded", "accuracy, %", "macro F1, %", "macro recall, %"], rows),
             " ".join(notes),
             plot,
         )
@@ -227,24 +211,23 @@ def _comparison_section(evaluation: Evaluation) -> str:
     for name, group in {evaluation.split: evaluation.whole, **evaluation.subsets}.items():
         found = group.comparison
         assert found is not None
-        p = f"{found.p_value:.4f}" if found.p_value >= 1e-4 else "< 0.0001"
         difference, f1 = found.accuracy_difference, found.macro_f1_difference
         rows.append(
             (
                 name,
                 f"{100 * group.scores.accuracy.value:.2f}",
                 f"{100 * found.other.value:.2f}",
-                _points(difference),
-                p,
+                points(difference),
+                p_value(found.p_value),
                 f"{found.only_first:,} / {found.only_other:,}",
-                _points(f1),
+                points(f1),
             )
         )
     header = ["", "accuracy, %", "other, %", "difference, points", "p", "only one right", "macro F1 difference, points"]
     return "\n\n".join(
         [
             f"## Against {plots.titles(evaluation)[1]}",
-            _table(header, rows),
+            markdown_table(header, rows),
             "p is the exact McNemar test of equal error rates, two-sided. The interval of the difference is that of "
             "Bonett and Price (2012), that of macro F1 a paired bootstrap over faces. *Only one right* counts the "
             "faces that this model, and that the other, alone gets right. All of it compares two fixed models on "
@@ -270,13 +253,13 @@ def _class_section(evaluation: Evaluation) -> str:
     return "\n\n".join(
         [
             "## Expressions",
-            _table(["", "faces", "recall, %", "precision, %", "F1, %"], rows),
+            markdown_table(["", "faces", "recall, %", "precision, %", "F1, %"], rows),
             "Intervals are Wilson's. The macro figures are means over the expressions that occur in the truth, with "
             f"bootstrap intervals over faces ({evaluation.replicates:,} replicates, seed {evaluation.seed}). A draw "
             "from a small subset may lack a rare expression; its mean is then over the others: the interval is wide.",
             "![recall, precision and F1 of each expression](classes.png)",
             "## Confusion",
-            _table(["true \\ predicted", *NAMES], matrix),
+            markdown_table(["true \\ predicted", *NAMES], matrix),
             "![confusion matrix](confusion.png)",
         ]
     )
@@ -306,7 +289,7 @@ def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
     parts = [
         "## Regions",
         "Mean weight of each region, %, over the split, over its faces answered rightly and wrongly, and over subsets.",
-        _table(["", *means], rows),
+        markdown_table(["", *means], rows),
     ]
     if "regions.png" in drawn:
         parts += [
@@ -322,7 +305,7 @@ def _excluded_section(evaluation: Evaluation) -> str:
     rows = [(name, reason, f"{count:,}") for name, group in groups.items() for reason, count in group.excluded.items()]
     if not rows:
         return "## Left out\n\nNo face was left out."
-    return "## Left out\n\n" + _table(["", "why the rule gives no label", "faces"], rows)
+    return "## Left out\n\n" + markdown_table(["", "why the rule gives no label", "faces"], rows)
 
 
 def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:

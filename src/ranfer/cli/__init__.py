@@ -123,6 +123,46 @@ def train(
 
 
 @app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(metavar="TABLE.yaml", help="Rows of settings; configs/ablation.yaml is one.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the runs, ROW/seed-N; a stopped table goes on.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for experiment.md, experiment.json and plots; --out unless given.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Train this row; may be repeated.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of all rows.")
+    ] = None,
+) -> None:
+    """Train and compare the rows of a table, each with several seeds."""
+    _need_pytorch("training")
+    from ranfer import plots
+    from ranfer.config import ExperimentConfig, parse, read_yaml
+    from ranfer.experiment import run_table
+
+    plots.check_installed()
+    table = parse(ExperimentConfig, read_yaml(file), str(file))
+    try:
+        fine = run_table(
+            table,
+            folder,
+            out,
+            changes=changes or [],
+            only=only or [],
+            report=report,
+            command=shlex.join(["ranfer", *sys.argv[1:]]),
+            bars=progress_bars,
+            complain=lambda line: err.print(line, markup=False),
+        )
+    except KeyboardInterrupt:
+        err.print(f"stopped; what is done is kept in {folder}, and the same command goes on there", markup=False)
+        raise typer.Exit(130) from None
+    out.print(f"the comparison: {(report or folder) / 'experiment.md'}", markup=False, soft_wrap=True)
+    if not fine:
+        raise typer.Exit(1)
+
+
+@app.command()
 def export(
     weights: Annotated[Path, typer.Option(help="A checkpoint.")],
     file: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
@@ -180,12 +220,19 @@ def evaluate(
         File, typer.Option(help="Compare with another checkpoint, ONNX file (outputs as --labels) or predictions CSV.")
     ] = None,
     faces: Annotated[bool, typer.Option(help="Show a page of faces with their regions; --no-faces to publish.")] = True,
+    occlude: Annotated[
+        bool, typer.Option("--occlude", help="Test the models on faces with things drawn over them, too.")
+    ] = False,
+    occlude_faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
+    occlude_kinds: Annotated[
+        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
+    ] = "",
 ) -> None:
     """Judge a model, or a file of predictions, on a split and on subsets."""
-    from ranfer import plots
+    from ranfer import plots, robustness
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
-    from ranfer.evaluate import PredictionsFile, evaluate
+    from ranfer.evaluate import PredictionsFile, Predictor, evaluate
     from ranfer.report import write_report
 
     given = sum(option is not None for option in (weights, onnx, predictions))
@@ -197,6 +244,9 @@ def evaluate(
         weights = DEFAULT_WEIGHTS
     if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
         raise ConfigError("--labels and --preprocess belong to an ONNX file")
+    if occlude and (predictions is not None or (against is not None and against.suffix == ".csv")):
+        raise ConfigError("--occlude asks models about covered faces; a file of predictions tells nothing of them")
+    kinds = robustness.parse_kinds(occlude_kinds)
     plots.check_installed()
     lists = {name: read_list(path, beside) for name, path, beside in map(_named, subset or [])}
     if len(lists) < len(subset or []):
@@ -217,7 +267,13 @@ def evaluate(
             against=other,
             progress=progress,
         )
-    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces)
+        covered = None
+        if occlude:
+            models = [model for model in (source, other) if isinstance(model, Predictor)]
+            covered = robustness.judge_covered(
+                models, dataset, evaluation.whole, occlude_faces, kinds, progress=progress
+            )
+    report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
 
 

@@ -1,0 +1,279 @@
+"""A table of training runs: each row is trained and judged with each seed, and then all rows are compared.
+
+A stopped table goes on where it was, and a run that fails is a line: the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+from ranfer.checkpoint import load
+from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, override, parse, read_yaml
+from ranfer.data import Dataset, open_dataset
+from ranfer.data.labels import label
+from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
+from ranfer.data.textfiles import write_text
+from ranfer.errors import ConfigError, DataError, RanferError
+from ranfer.evaluate import PredictionsFile, evaluate, write_predictions
+from ranfer.experiment_report import Group, Row, Table, write_report
+from ranfer.model import RAN
+from ranfer.regions import regions_of
+from ranfer.robustness import SHARES, Covered, Subjects, answer_covered, choose, cover
+from ranfer.train import BEST, train
+
+PREDICTIONS, COVERED, DONE = "predictions.csv", "occlusion.npz", "run.json"
+RULE = "majority"  # by which all runs are judged
+DRAWN = f"covered by {100 * SHARES[0]:.0f} to {100 * SHARES[-1]:.0f} %"
+Bars = Callable[[], AbstractContextManager[Callable[[str, int, int], None]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of the table."""
+
+    row: str
+    seed: int
+    config: TrainConfig
+    folder: Path
+
+    def is_done(self, judged: Mapping[str, Any]) -> bool:
+        """Whether it was trained with these settings, and judged by what ``judged`` describes."""
+        try:
+            about = json.loads((self.folder / DONE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return False
+        except ValueError as error:
+            raise DataError(f"{self.folder / DONE}: damaged; remove it to judge this run again ({error})") from error
+        return bool(about == {"config": self.config.model_dump(mode="json"), "judged": judged})
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What every run is judged by: a split, lists of faces, and a sample of the split for covered faces."""
+
+    dataset: Dataset
+    split: str
+    lists: Mapping[str, FaceList]
+    subjects: Subjects | None
+
+    @cached_property
+    def covered(self) -> list[Covered]:
+        """The covered faces, drawn once for all runs: some 100 MB for 400 faces of 48 pixels."""
+        return [] if self.subjects is None else list(cover(self.subjects))
+
+    def describe(self) -> dict[str, Any]:
+        """What must be the same for a run not to be judged again."""
+        return {
+            "data": f"{self.dataset.name}:{self.dataset.path}",
+            "split": self.split,
+            "label_rule": RULE,
+            "subsets": {
+                name: list_hash((entry.id, entry.expression) for entry in faces.entries)
+                for name, faces in self.lists.items()
+            },
+            "covered_faces": 0 if self.subjects is None else len(self.subjects.ids),
+            "landmarks": None if self.subjects is None else self.subjects.placed,
+        }
+
+
+def run_table(
+    table: ExperimentConfig,
+    out: Path,
+    console: Console,
+    *,
+    changes: Sequence[str] = (),
+    only: Sequence[str] = (),
+    report: Path | None = None,
+    command: str = "",
+    bars: Bars,
+    complain: Callable[[str], None],
+) -> bool:
+    """Train and judge what is not done yet, in ``out/ROW/seed-N``, and compare all that is done.
+
+    Args:
+        changes: settings of all rows, as after ``--set``.  only: train no other rows.
+        report: the folder of ``experiment.json``, ``experiment.md`` and plots; ``out`` unless given.
+        command: what the report says it was made by.  bars: shows progress.  complain: gets a line a failed run.
+
+    Returns:
+        Whether no run failed.
+
+    Raises:
+        ConfigError: the table makes no sense; before anything is trained.
+        DataError: data or lists cannot be read; or no run is done, and there is nothing to report.
+    """
+    configs = configure(table, changes)
+    if unknown := [row for row in only if row not in configs]:
+        raise ConfigError(f"no row is called {unknown[0]!r}; there are {', '.join(configs)}")
+    runs = [
+        Run(row, seed, config.model_copy(update={"seed": seed}), out / row / f"seed-{seed}")
+        for row, config in configs.items()
+        for seed in table.seeds
+    ]
+    judges = _judges(table, runs[0].config)
+    judged = judges.describe()
+    failed = False
+    for number, run in enumerate(runs, start=1):
+        if run.is_done(judged) or (only and run.row not in only):
+            continue
+        console.rule(f"{number} of {len(runs)}: {run.row}, seed {run.seed}, epochs: {run.config.epochs}")
+        torch.compiler.reset()  # it would give up on one network after eight others
+        try:
+            train(run.config, run.folder, console, resume=True)
+            judge(run, judges, bars)
+        except (RanferError, OSError, RuntimeError) as error:  # the last is PyTorch's, as when memory is too small
+            complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
+            failed = True
+        else:
+            about = {"config": run.config.model_dump(mode="json"), "judged": judged}
+            write_text(run.folder / DONE, json.dumps(about, indent=2) + "\n")
+    done = [run for run in runs if run.is_done(judged)]
+    if not done:
+        raise DataError(f"{out}: no run is done, and there is nothing to compare")
+    write_report(_collect(table, configs, runs, done, judges, changes), report or out, command)
+    return not failed
+
+
+def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str, TrainConfig]:
+    """The settings of each row: the base, the changes of the table, ``changes``, and those of the row.
+
+    Raises:
+        ConfigError: settings that do not exist or do not go together; rows that differ in their data; the line of
+            the row names what is wrong.
+    """
+    base = override(read_yaml(table.base), [*table.changes, *changes])
+    configs = {
+        name: parse(TrainConfig, override(base, row.changes), f"{table.base}, row {name}")
+        for name, row in table.rows.items()
+    }
+    if len({(config.data.source, config.data.valid) for config in configs.values()}) > 1:
+        raise ConfigError(
+            "the rows of a table are judged on the same faces: data.source and data.valid must not differ"
+        )
+    for name, row in table.rows.items():
+        if row.compute_of is not None:
+            ratio = multiply_adds(configs[row.compute_of].model) / multiply_adds(configs[name].model)
+            epochs = max(1, round(configs[row.compute_of].epochs * ratio))
+            configs[name] = configs[name].model_copy(update={"epochs": epochs})
+    return configs
+
+
+def multiply_adds(config: ModelConfig) -> int:
+    """Multiply-adds of a training step for one face, forward and backward: those of convolutions and matrix products.
+
+    PyTorch counts them while a random network runs, so that they are of this network, whatever it is.
+    """
+    model = RAN(config)
+    boxes, mask = regions_of(config.regions, ["one", "two"])
+    images = torch.rand(2, config.channels, config.size, config.size)  # batch statistics need two faces
+    with FlopCounterMode(display=False) as counter:
+        out = model(images, torch.from_numpy(boxes), None if mask is None else torch.from_numpy(mask))
+        out.logits.sum().backward()
+    return int(counter.get_total_flops()) // 4  # of two faces, and a multiply-add is two operations
+
+
+def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
+    dataset, split = open_dataset(config.data.source), table.split or config.data.valid
+    lists = {name: read_list(path) for name, path in table.subsets.items()}
+    for faces in lists.values():
+        resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training
+    subjects = None
+    if table.occlusion_faces:
+        labels = label(dataset.split(split), RULE)
+        kept = [sample for sample, keep in zip(dataset.split(split), labels.kept, strict=True) if keep]
+        subjects = choose(dataset, kept, labels.expressions[labels.kept], table.occlusion_faces)
+    return Judges(dataset, split, lists, subjects)
+
+
+def judge(run: Run, judges: Judges, bars: Bars) -> None:
+    """Ask a run's best model about all faces, and keep its answers in the run's folder.
+
+    Raises:
+        RanferError: the model cannot be read or gives no probabilities, or a face cannot be read.
+    """
+    trained = load(run.folder / BEST)
+    trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    # Its own intervals are not used: one replicate makes them cheap.
+    with bars() as progress:
+        evaluation = evaluate(
+            judges.dataset, judges.split, trained, RULE, subsets=judges.lists, replicates=1, progress=progress
+        )
+        write_predictions(evaluation, run.folder / PREDICTIONS)
+        if judges.subjects is None:
+            return
+        total = len(judges.covered) * len(judges.subjects.ids)
+        found = answer_covered(
+            [trained], judges.subjects, judges.covered, lambda done: progress("covered", done, total)
+        )
+    right = found.mean_right[0]
+    partial = run.folder / f"partial-{COVERED}"  # NumPy adds the ending to any other name
+    np.savez_compressed(partial, ids=np.array(found.ids), right=right, kinds=np.array(list(found.graded)))
+    partial.replace(run.folder / COVERED)
+
+
+def _collect(
+    table: ExperimentConfig,
+    configs: Mapping[str, TrainConfig],
+    runs: Sequence[Run],
+    done: Sequence[Run],
+    judges: Judges,
+    changes: Sequence[str],
+) -> Table:
+    files = {(run.row, run.seed): PredictionsFile(run.folder / PREDICTIONS) for run in done}
+    any_file = next(iter(files.values()))  # the faces of each group, and their labels, are the same whoever answers
+    seen = evaluate(judges.dataset, judges.split, any_file, RULE, subsets=judges.lists, replicates=1)
+    seeds = {row: tuple(seed for seed in table.seeds if (row, seed) in files) for row in configs}
+    finished = [row for row in configs if seeds[row]]
+    groups = {
+        name: Group(
+            {
+                row: np.stack(
+                    [files[row, seed].answers(group.samples).predicted == group.truth for seed in seeds[row]]
+                ).astype(float)
+                for row in finished
+            },
+            len(group.samples),
+        )
+        for name, group in {judges.split: seen.whole, **seen.subsets}.items()
+    }
+    curves: dict[str, np.ndarray] = {}
+    if judges.subjects is not None:
+        covered = {
+            row: np.stack([np.load(run.folder / COVERED)["right"] for run in done if run.row == row])
+            for row in finished
+        }
+        curves = {row: right.mean(axis=2) for row, right in covered.items()}
+        means = {row: right.mean(axis=1) for row, right in covered.items()}
+        groups[DRAWN] = Group(means, len(judges.subjects.ids), single=False)
+    return Table(
+        rows={row: _row(table, row, seeds[row], config, judges.dataset) for row, config in configs.items()},
+        references=table.references,
+        groups=groups,
+        shares=SHARES,
+        curves=curves,
+        missing=tuple(f"{run.row}, seed {run.seed}" for run in runs if run not in done),
+        facts={
+            "epoch_chosen_on": runs[0].config.data.valid,
+            "base": str(table.base),
+            "changes": " ".join([*table.changes, *changes]) or "none",
+            **judges.describe(),
+        },
+    )
+
+
+def _row(table: ExperimentConfig, name: str, seeds: tuple[int, ...], config: TrainConfig, dataset: Dataset) -> Row:
+    faces = int(label(dataset.split(config.data.train), config.data.label_rule).kept.sum())
+    cost = multiply_adds(config.model)
+    faces -= faces % config.batch  # what is left over after the last full batch waits for another epoch
+    return Row(table.rows[name].changes, seeds, config.epochs, cost, cost * faces * config.epochs)

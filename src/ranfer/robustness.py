@@ -1,0 +1,188 @@
+"""How answers change as more of a face is covered: things of growing size drawn over a sample of faces.
+
+What is drawn over a face follows from its id and the kind of thing, and how large it is from the share; so every model
+sees the same faces, today and elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from ranfer.data.dataset import Dataset, stack_faces
+from ranfer.errors import ConfigError
+from ranfer.evaluate import BATCH, Group, Predictor
+from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel
+from ranfer.occluders import Kind, occlude
+from ranfer.vocab import Sample
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # of the face's oval
+NEAR = 0.02  # a share counts as reached where the faces' mean comes as near as this
+# Below, above, over the eyes, from the side, and anywhere.
+KINDS = (Kind.SURGICAL_MASK, Kind.HAND_ON_MOUTH, Kind.FRINGE, Kind.SUNGLASSES, Kind.CURTAIN, Kind.BLOCK)
+
+
+def parse_kinds(text: str) -> tuple[Kind, ...]:
+    """Kinds by their names, joined by commas, or ``all``; ``KINDS`` where nothing is said.
+
+    Raises:
+        ConfigError: no kind is called so; the message lists them.
+    """
+    if text in ("", "all"):
+        return tuple(Kind) if text else KINDS
+    try:
+        return tuple(dict.fromkeys(Kind(name.strip()) for name in text.split(",")))
+    except ValueError as error:
+        raise ConfigError(f"{text}: {error}; there are {', '.join(Kind)}") from None
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """The n faces of the test and their labels; things are placed by their landmarks, None for those of a mean face."""
+
+    ids: tuple[str, ...]
+    truth: Int[np.ndarray, " n"]
+    faces: UInt8[np.ndarray, "n h w 3"]
+    landmarks: Float[np.ndarray, "n 5 2"] | None
+    placed: str  # by which landmarks, in words
+
+
+class Covered(NamedTuple):
+    """All faces under one kind of thing that was to cover one share; kind None, share 0: the faces as they are."""
+
+    kind: Kind | None
+    share: float
+    faces: UInt8[np.ndarray, "n h w 3"]
+    covered: Float[np.ndarray, " n"]  # the share of each face that is really covered
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What m models said of n faces under k kinds of things at s shares.
+
+    covered: the share of each face that was really covered; plain, predicted: columns of expressions, without and
+        with the thing.
+    """
+
+    ids: tuple[str, ...]
+    truth: Int[np.ndarray, " n"]
+    kinds: tuple[Kind, ...]
+    shares: tuple[float, ...]
+    covered: Float[np.ndarray, "k s n"]
+    plain: Int[np.ndarray, "m n"]
+    predicted: Int[np.ndarray, "m k s n"]
+    placed: str
+
+    @property
+    def reached(self) -> Bool[np.ndarray, "k s"]:
+        """Whether the faces' mean share under a kind is the one that was asked for."""
+        return np.asarray(np.abs(self.covered.mean(axis=2) - self.shares) <= NEAR)
+
+    @property
+    def graded(self) -> tuple[Kind, ...]:
+        """The kinds that reach every share: only means over these compare one share with another."""
+        return tuple(kind for kind, reached in zip(self.kinds, self.reached, strict=True) if reached.all())
+
+    @property
+    def mean_right(self) -> Float[np.ndarray, "m s n"]:
+        """For each face and share, under how many of the graded kinds the answer is right, 0 to 1."""
+        rows = [self.kinds.index(kind) for kind in self.graded]
+        return np.asarray((self.predicted[:, rows] == self.truth).mean(axis=1))
+
+
+def choose(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    truth: Int[np.ndarray, " n"],
+    count: int,
+    attributes: Path = ATTRIBUTE_WEIGHTS,
+) -> Subjects:
+    """The ``count`` faces among labelled samples whose ids have the least SHA-256, in their order.
+
+    The choice of a face depends on no other face, so that samples of two sizes, or of data with and without some
+    faces, overlap as far as they can. Landmarks come from the attribute model, where there is one.
+
+    Raises:
+        ConfigError: there are no samples.
+        DataError: a face cannot be read.
+    """
+    if not samples:
+        raise ConfigError("covered faces: the split has no face with a label to test with")
+    hashes = [hashlib.sha256(sample.id.encode()).digest() for sample in samples]
+    rows = sorted(sorted(range(len(hashes)), key=hashes.__getitem__)[:count])
+    chosen = [samples[row] for row in rows]
+    faces = stack_faces(dataset, chosen, channels=3)
+    landmarks, placed = None, "those of a mean frontal face"
+    if attributes.is_file():
+        model = AttributeModel(attributes)
+        landmarks = np.concatenate([model(faces[i : i + BATCH]).landmarks for i in range(0, len(faces), BATCH)])
+        placed = f"each face's own, as the attribute model {model.description['sha256'][:12]} sees them"
+    return Subjects(tuple(sample.id for sample in chosen), truth[rows], faces, landmarks, placed)
+
+
+def cover(subjects: Subjects, kinds: Sequence[Kind] = KINDS, shares: Sequence[float] = SHARES) -> Iterator[Covered]:
+    """The faces as they are, and then under each kind of thing at each share."""
+    yield Covered(None, 0.0, subjects.faces, np.zeros(len(subjects.ids)))
+    for kind in kinds:
+        for share in shares:
+            faces, covered = np.empty_like(subjects.faces), np.empty(len(subjects.ids))
+            for row, (id_, face) in enumerate(zip(subjects.ids, subjects.faces, strict=True)):
+                seed = hashlib.sha256(f"{id_} {kind}".encode()).digest()[:8]
+                points = None if subjects.landmarks is None else subjects.landmarks[row].astype(float)
+                if (face == face[..., :1]).all():  # what covers a grey face is grey
+                    face = face[..., :1]
+                found = occlude(face, kind, np.random.default_rng(int.from_bytes(seed)), points, share)
+                faces[row], covered[row] = found.face, found.share
+            yield Covered(kind, share, faces, covered)
+
+
+def answer_covered(
+    models: Sequence[Predictor],
+    subjects: Subjects,
+    cells: Iterable[Covered],
+    progress: Callable[[int], None] | None = None,
+) -> Robustness:
+    """What models say of the subjects' faces as :func:`cover` gives them; progress is told the faces done."""
+    said: dict[tuple[Kind | None, float], tuple[np.ndarray, np.ndarray]] = {}
+    for cell in cells:
+        answers = [
+            np.concatenate([
+                model(cell.faces[i : i + BATCH], subjects.ids[i : i + BATCH]).probabilities.argmax(axis=1)
+                for i in range(0, len(cell.faces), BATCH)
+            ])
+            for model in models
+        ]  # fmt: skip
+        said[cell.kind, cell.share] = cell.covered, np.stack(answers)
+        if progress is not None:
+            progress(len(said) * len(subjects.ids))
+    (_, plain), *_ = said.values()
+    kinds = tuple(dict.fromkeys(kind for kind, _ in said if kind is not None))
+    shares = tuple(dict.fromkeys(share for kind, share in said if kind is not None))
+    covered = np.stack([np.stack([said[kind, share][0] for share in shares]) for kind in kinds])
+    predicted = np.stack([np.stack([said[kind, share][1] for share in shares], 1) for kind in kinds], 1)
+    return Robustness(subjects.ids, subjects.truth, kinds, shares, covered, plain, predicted, subjects.placed)
+
+
+def judge_covered(
+    models: Sequence[Predictor],
+    dataset: Dataset,
+    group: Group,
+    count: int,
+    kinds: Sequence[Kind] = KINDS,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Robustness:
+    """One or two models on a sample of a judged split, covered; ``progress`` gets "covered", faces done and in all.
+
+    Raises:
+        ConfigError, DataError: as of :func:`choose`.
+    """
+    subjects = choose(dataset, group.samples, group.truth, count)
+    total = len(subjects.ids) * (1 + len(kinds) * len(SHARES))
+    report = None if progress is None else lambda done: progress("covered", done, total)
+    return answer_covered(models, subjects, cover(subjects, kinds), report)

@@ -1,0 +1,258 @@
+"""Tables of runs: every run once, whatever stops or breaks, and a comparison that claims no more than it may."""
+
+import io
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+from typer.testing import CliRunner
+
+from ranfer import experiment, experiment_report
+from ranfer import train as training
+from ranfer.cli import app
+from ranfer.config import ExperimentConfig, ModelConfig, parse, read_yaml
+from ranfer.data.drawn import write_ferplus
+from ranfer.errors import ConfigError, DataError
+from ranfer.experiment import configure, multiply_adds, run_table
+from ranfer.experiment_report import Group, Row, Table, compare
+from test_train import TINY
+
+BASELINE = ["model.attention=none", "model.regions.scheme=none", "loss.margin=null"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return write_ferplus(tmp_path_factory.mktemp("table") / "faces", {"train": 48, "valid": 40}, seed=1)
+
+
+@pytest.fixture
+def file(drawn, tmp_path):
+    """A table of two rows and two seeds on drawn faces."""
+    base = {**TINY, "epochs": 1, "data": {"source": f"ferplus:{drawn.data}"}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    table = {
+        "base": str(tmp_path / "base.yaml"),
+        "changes": ["augment.mixup=0"],
+        "seeds": [0, 1],
+        "references": ["baseline"],
+        "rows": {"baseline": {"changes": BASELINE}, "relation": {}},
+        "subsets": {"turned": str(drawn.pose)},
+        "occlusion_faces": 3,
+    }
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    return tmp_path / "table.yaml"
+
+
+def table_of(file, **changes) -> ExperimentConfig:
+    return parse(ExperimentConfig, read_yaml(file) | changes, str(file))
+
+
+def run(table, out, **options):
+    said = []
+    quiet = Console(file=io.StringIO())
+    options = {"bars": lambda: nullcontext(lambda who, done, total: None), "complain": said.append} | options
+    return run_table(table, out, quiet, **options), said
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The runs that were really trained for some epochs, as they come."""
+    runs = []
+    validate = training.validate
+
+    def counted(model, faces):
+        runs.append(model.config.attention)
+        return validate(model, faces)
+
+    monkeypatch.setattr(training, "validate", counted)
+    return runs
+
+
+def test_a_table_is_stopped_goes_on_and_ends_in_one_report(file, tmp_path, monkeypatch, trained):
+    table, out = table_of(file), tmp_path / "runs"
+    step, calls = training.training_step, iter(range(100))
+
+    def stop(*arguments):
+        if next(calls) == 4:  # in the second run: an epoch has three steps
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "training_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(table, out)
+    assert not (out / "experiment.json").exists()
+    monkeypatch.setattr(training, "training_step", step)
+    assert run(table, out) == (True, [])
+    assert trained == ["none", "none", "relation", "relation"]
+    report = json.loads((out / "experiment.json").read_text(), parse_constant=pytest.fail)
+    assert report["missing"] == []
+    assert list(report["groups"]) == ["valid", "turned", "covered by 10 to 60 %"]
+    whole = report["groups"]["valid"]["rows"]
+    kept = [line.split(",") for line in (out / "relation" / "seed-1" / "predictions.csv").read_text().splitlines()[1:]]
+    right = [told == said for _, split, told, said, *_ in kept if split == "valid" and told]
+    assert len(right) == report["groups"]["valid"]["n"]
+    assert whole["relation"]["accuracies"][1] == pytest.approx(np.mean(right))
+    assert whole["relation"]["against"]["baseline"]["mcnemar_p"].keys() == {"0", "1"}
+    assert report["groups"]["covered by 10 to 60 %"]["rows"]["relation"]["against"]["baseline"]["mcnemar_p"] == {}
+    for name in ("experiment.png", "occlusion.png"):
+        assert f"({name})" in (out / "experiment.md").read_text()
+        assert (out / name).stat().st_size > 5000
+
+
+def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_otherwise(
+    file, tmp_path, trained, monkeypatch
+):
+    table, out = table_of(file, seeds=[0], occlusion_faces=0), tmp_path / "runs"
+    run(table, out, only=["baseline"])
+    judged = []
+    judge = experiment.judge
+    monkeypatch.setattr(experiment, "judge", lambda run, *rest: (judged.append(run.row), judge(run, *rest)))
+    run(table, out)
+    assert (trained, judged) == (["none", "relation"], ["relation"])
+    run(table.model_copy(update={"subsets": {}}), out)
+    assert (trained, judged) == (["none", "relation"], ["relation", "baseline", "relation"])
+
+
+def test_a_run_that_fails_is_a_line_and_the_others_go_on(file, tmp_path, monkeypatch):
+    train = experiment.train
+
+    def fail(config, folder, console, resume):
+        if config.model.attention == "none" and config.seed == 1:
+            raise RuntimeError("out of memory:\n  tried to allocate 3 GB")
+        return train(config, folder, console, resume)
+
+    monkeypatch.setattr(experiment, "train", fail)
+    table = table_of(file, occlusion_faces=0, subsets={})
+    fine, said = run(table, tmp_path / "runs", report=tmp_path / "report")
+    assert (fine, said) == (False, ["baseline, seed 1: out of memory: tried to allocate 3 GB"])
+    report = json.loads((tmp_path / "report" / "experiment.json").read_text())
+    assert report["missing"] == ["baseline, seed 1"]
+    assert report["groups"]["valid"]["rows"]["relation"]["against"]["baseline"]["mcnemar_p"].keys() == {"0"}
+    assert "## Not done\n\n- baseline, seed 1" in (tmp_path / "report" / "experiment.md").read_text()
+
+
+def test_other_settings_are_not_taken_for_the_run_that_is_there(file, tmp_path):
+    table = table_of(file, occlusion_faces=0, subsets={}, seeds=[0])
+    run(table, tmp_path / "runs", only=["relation"])
+    with pytest.raises(DataError, match="no run is done"):
+        run(table, tmp_path / "runs", changes=["epochs=2"], only=["relation"])
+
+
+def test_the_command_says_where_the_report_is_and_130_when_it_is_stopped(file, tmp_path, monkeypatch):
+    words = ["experiment", str(file), "--out", str(tmp_path / "runs"), "--set", "epochs=1"]
+
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "run_table", stop)
+    stopped = CliRunner().invoke(app, words)
+    assert stopped.exit_code == 130
+    assert "the same command goes on there" in stopped.stderr
+    monkeypatch.setattr(experiment, "run_table", lambda *arguments, **options: False)
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 1
+    assert "experiment.md" in failed.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"references": ["average"]}, "no row is called 'average'; there are baseline, relation"),
+        ({"rows": {"a/b": {}}, "references": ["a/b"]}, "should match pattern"),
+        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"seeds": []}, "at least 1 item"),
+        (
+            {"rows": {"a": {"compute_of": "b"}, "b": {"compute_of": "a"}}, "references": ["a"]},
+            "itself trained by compute",
+        ),
+        ({"row": {}}, "row: Extra inputs"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(file, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        table_of(file, **changes)
+
+
+def test_settings_of_a_row_that_make_no_sense_are_refused_with_its_name(file):
+    table = table_of(file, rows={"baseline": {"changes": ["model.attention=none"]}})
+    with pytest.raises(ConfigError, match="row baseline: 1 wrong setting"):
+        configure(table)
+    table = table_of(file, rows={"baseline": {"changes": BASELINE}, "other": {"changes": ["data.valid=test"]}})
+    with pytest.raises(ConfigError, match="judged on the same faces"):
+        configure(table)
+
+
+def test_a_row_at_equal_compute_gets_the_epochs_that_the_other_row_pays_for(file):
+    longer = {"changes": BASELINE, "compute_of": "relation"}
+    rows = {"baseline": {"changes": BASELINE}, "relation": {}, "longer": longer}
+    configs = configure(table_of(file, rows=rows), ["epochs=20"])
+    one, other = (multiply_adds(configs[name].model) for name in ("baseline", "relation"))
+    assert configs["relation"].epochs == configs["baseline"].epochs == 20
+    assert other > 1.2 * one
+    assert configs["longer"].epochs == round(20 * other / one)
+    assert configs["relation"].augment.mixup == 0
+
+
+def test_multiply_adds_are_those_of_a_network_counted_by_hand():
+    layers = {"name": "torch.nn.Conv2d", "arguments": {"in_channels": 1, "out_channels": 5, "kernel_size": 6}}
+    plain = {"regions": {"scheme": "none"}, "attention": "none"}
+    found = multiply_adds(ModelConfig.model_validate({"size": 6, "backbone": layers, **plain}))
+    kernel, head = 5 * 36, 5 * 8
+    assert found == 2 * kernel + 3 * head  # forward; kernels' gradients; and, of the head, also its input's
+
+
+def rows(**seeds):
+    return {name: Row((), told, 1, 1, 1) for name, told in seeds.items()}
+
+
+def test_a_difference_counts_the_seeds_that_both_rows_have():
+    right = {"a": np.array([[1.0, 1, 0, 0], [1, 1, 1, 1]]), "b": np.array([[0.0, 0, 0, 0]])}
+    table = Table(rows(a=(0, 1), b=(1,)), ("b",), {"g": Group(right, 4)}, (), {}, (), {})
+    found = compare(table, table.groups["g"], "a", "b")
+    assert found is not None
+    assert found.accuracy.value == 1
+    assert found.p_values == {1: 0.125}
+    assert compare(table, table.groups["g"], "b", "b") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "verdict"),
+    [(0.9, 0.5, "better"), (0.5, 0.9, "worse"), (0.7, 0.7, "no difference is shown")],
+)
+def test_the_words_say_what_the_interval_allows_and_no_more(first, other, verdict, tmp_path):
+    generator = np.random.default_rng(0)
+    right = {name: (generator.random((3, 200)) < chance) * 1.0 for name, chance in (("a", first), ("b", other))}
+    table = Table(rows(a=(0, 1, 2), b=(0, 1, 2)), ("b",), {"g": Group(right, 200)}, (), {}, (), {})
+    experiment_report.write_report(table, tmp_path, "x")
+    text = (tmp_path / "experiment.md").read_text()
+    zero = " (the interval includes zero)" if verdict.startswith("no") else ""
+    assert f"Against *b*: {verdict}{zero}: a." in text
+    assert (
+        json.loads((tmp_path / "experiment.json").read_text())["groups"]["g"]["rows"]["a"]["against"]["b"]["verdict"]
+        == verdict
+    )
+
+
+def test_an_empty_group_and_a_single_seed_are_told_as_such(tmp_path):
+    right = {"a": np.empty((1, 0)), "b": np.empty((1, 0))}
+    table = Table(rows(a=(0,), b=(0,)), ("b",), {"none": Group(right, 0)}, (), {}, (), {})
+    experiment_report.write_report(table, tmp_path, "x")
+    assert "With one seed nothing is known of the spread" in (tmp_path / "experiment.md").read_text()
+    found = json.loads((tmp_path / "experiment.json").read_text())["groups"]["none"]["rows"]["a"]
+    assert (found["accuracy"], found["standard_deviation"]) == (None, None)
+
+
+def test_the_shipped_table_makes_sense_and_compares_what_it_should(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    table = parse(ExperimentConfig, read_yaml(Path("configs/ablation.yaml")), "ablation")
+    configs = configure(table)
+    assert set(table.references) == {"baseline", "average"}
+    assert len(table.seeds) >= 3
+    assert configs["baseline-compute"].epochs > 1.5 * configs["baseline"].epochs
+    assert {config.model.attention for config in configs.values()} == {"none", "average", "self", "relation"}
+    assert {config.model.normalization for config in configs.values()} == {"ratio", "softmax"}
+    assert {config.model.regions.scheme for config in configs.values()} == {"none", "fixed5", "random"}

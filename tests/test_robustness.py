@@ -1,0 +1,154 @@
+"""Covered faces: the same for everybody, as much covered as is said, and judged so that a fall in accuracy shows."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ranfer import robustness_report
+from ranfer.data import open_dataset
+from ranfer.data.drawn import write_ferplus
+from ranfer.evaluate import evaluate
+from ranfer.metrics import Interval
+from ranfer.occluders import Kind
+from ranfer.report import write_report
+from ranfer.robustness import KINDS, SHARES, Robustness, answer_covered, choose, cover, parse_kinds
+from ranfer.vocab import Prediction
+from test_cli import judge
+from test_evaluate import truth
+from test_runtime import ours
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return write_ferplus(tmp_path_factory.mktemp("covered") / "faces", {"train": 24, "valid": 60})
+
+
+@pytest.fixture(scope="module")
+def dataset(drawn):
+    return open_dataset(f"ferplus:{drawn.data}")
+
+
+@pytest.fixture(scope="module")
+def judged(dataset):
+    """All labelled faces of the split, and their labels."""
+    group = evaluate(dataset, "valid", Sighted(dataset, 1.0), replicates=1).whole
+    return group.samples, group.truth
+
+
+class Sighted:
+    """Is right about a face as long as no more than a share of its pixels differ from the face as it was."""
+
+    def __init__(self, dataset, share, name="sighted"):
+        self.faces = {sample.id: dataset.image(sample).astype(int) for sample in dataset.samples}
+        self.right, self.share, self.description = truth(dataset), share, {"file": f"{name}.onnx"}
+
+    def __call__(self, faces, ids):
+        probabilities = np.zeros((len(ids), 8))
+        for row, (face, id_) in enumerate(zip(faces, ids, strict=True)):
+            changed = (np.abs(face.astype(int) - self.faces[id_]).max(axis=2) > 3).mean()
+            probabilities[row, (self.right[id_] + (changed > self.share)) % 8] = 1
+        return Prediction(probabilities)
+
+
+def test_a_face_is_covered_alike_in_any_company(dataset, judged, tmp_path):
+    samples, labels = judged
+    many = choose(dataset, samples, labels, 12, tmp_path / "none.onnx")
+    few = choose(dataset, samples[::-1], labels[::-1].copy(), 5, tmp_path / "none.onnx")
+    assert set(few.ids) < set(many.ids)  # by their ids, and not by their places
+    assert many.ids == tuple(sample.id for sample in samples if sample.id in many.ids)
+    rows = [many.ids.index(id_) for id_ in few.ids]
+    kinds = (Kind.SURGICAL_MASK, Kind.BLOCK)
+    for one, other in zip(cover(many, kinds, (0.2, 0.5)), cover(few, kinds[:], (0.2, 0.5)), strict=True):
+        np.testing.assert_array_equal(one.faces[rows], other.faces)
+        np.testing.assert_array_equal(one.covered[rows], other.covered)
+
+
+def test_as_much_is_covered_as_was_asked_for_or_the_report_tells_how_much(dataset, judged):
+    subjects = choose(dataset, *judged, 6)
+    found = answer_covered([Sighted(dataset, 1.0)], subjects, cover(subjects, (Kind.SURGICAL_MASK, Kind.PHONE)))
+    np.testing.assert_allclose(found.covered[0].mean(axis=1), SHARES, atol=0.02)
+    assert found.reached[0].all()
+    assert not found.reached[1, -1]
+    assert found.graded == (Kind.SURGICAL_MASK,)
+    cell = robustness_report.to_json(found)["kinds"]["phone"]["0.6"]
+    assert cell["reached"] is False
+    assert cell["covered"] < 0.5
+    assert cell["n"] == 6
+    assert f"[{100 * cell['covered']:.0f} %]" in robustness_report.section(found, ["model"], 60)
+
+
+def test_what_covers_a_grey_face_is_grey(dataset, judged):
+    grey = choose(dataset, *judged, 4)
+    assert all((cell.faces == cell.faces[..., :1]).all() for cell in cover(grey, KINDS, (0.3,)))
+
+
+def hand_made(first, other=None):
+    """Four faces of class 0 under two kinds at two shares; the second kind misses the second share."""
+    answers = [first] if other is None else [first, other]
+    covered = np.broadcast_to(np.array([[0.3, 0.6], [0.3, 0.4]])[..., None], (2, 2, 4)).copy()
+    kinds, plain = (Kind.BLOCK, Kind.PHONE), np.zeros((len(answers), 4), int)
+    predicted = np.array([[np.broadcast_to(rows, (2, 4)) for rows in one] for one in answers])
+    return Robustness(tuple("abcd"), np.zeros(4, int), kinds, (0.3, 0.6), covered, plain, predicted, "mean")
+
+
+def test_means_are_over_the_kinds_that_reach_every_share_and_count_a_face_once():
+    found = hand_made([[[0, 0, 0, 1], [0, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1]]])
+    assert [cell.accuracy[0].value for cell in robustness_report.means(found)] == [1, 0.75, 0.25]
+    assert robustness_report.means(found)[0].accuracy[0].interval == Interval(1, 1)
+    np.testing.assert_array_equal(found.mean_right, [[[1, 1, 1, 0], [1, 0, 0, 0]]])
+
+
+def test_two_models_are_compared_face_by_face_at_each_share():
+    right, wrong = [[0, 0, 0, 0]] * 2, [[0, 1, 1, 1]] * 2
+    found = hand_made([right, right], [wrong, right])
+    cell = robustness_report.cells(found)[Kind.BLOCK][1]
+    assert (cell.only_right, cell.p_value, cell.difference.value) == ((3, 0), 0.25, 0.75)
+    values = robustness_report.to_json(found)
+    assert values["kinds"]["block"]["0.3"]["mcnemar_p"] == 0.25
+    assert values["mean"]["0.6"]["accuracy_difference"] == 0.75
+    assert values["mean"]["kinds"] == ["block"]
+    text = robustness_report.section(found, ["one", "two"], 10)
+    assert "The first model is better at 30 %, 60 %." in text
+    assert "The interval includes zero, so that no difference is shown, at 0 %." in text
+    assert "+75.0 (p 0.2500)" in text
+
+
+def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, judged, tmp_path):
+    models = [Sighted(dataset, 0.25), Sighted(dataset, 0.6, "other")]
+    subjects = choose(dataset, *judged, 10)
+    done = []
+    found = answer_covered(models, subjects, cover(subjects, (Kind.SURGICAL_MASK, Kind.BLOCK)), done.append)
+    assert done == list(range(10, 140, 10))
+    first, other = np.array([[figure.value for figure in cell.accuracy] for cell in robustness_report.means(found)]).T
+    assert first[0] == other[0] == 1
+    assert first[-1] == 0
+    assert (np.diff(first) <= 0).all()
+    assert other[3] > first[3]
+    evaluation = evaluate(dataset, "valid", models[0], against=models[1], replicates=20)
+    report = write_report(evaluation, tmp_path, "x", covered=found)
+    assert report["occlusion"]["kinds"].keys() == {"surgical mask", "block"}
+    assert "(occlusion.png)" in (tmp_path / "report.md").read_text()
+    with Image.open(tmp_path / "occlusion.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+    write_report(evaluation, tmp_path, "x")
+    assert not (tmp_path / "occlusion.png").exists()
+
+
+def test_the_command_covers_faces_where_it_is_told_to(drawn, tmp_path):
+    model = ours(tmp_path / "ours.onnx")
+    words = ("--occlude", "--occlude-faces", 3, "--occlude-kinds", "block,cap")
+    judge(drawn, tmp_path, "--weights", model, "--against", model, *words)
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["occlusion"]
+    assert (found["n"], list(found["kinds"])) == (3, ["block", "cap"])
+    assert found["kinds"]["cap"]["0.6"]["accuracy_difference"] == 0
+
+
+def test_what_cannot_be_covered_is_refused_before_any_work(drawn, tmp_path):
+    (tmp_path / "p.csv").write_text("id,expression\n")
+    words = ("--predictions", tmp_path / "p.csv", "--occlude")
+    assert "tells nothing of them" in judge(drawn, tmp_path, *words, status=2).stderr
+    assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude-kinds", "veil", status=2).stderr
+    assert parse_kinds("all") == tuple(Kind)
+    assert parse_kinds("") == KINDS
