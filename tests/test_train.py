@@ -29,7 +29,9 @@ from ranfer.config import (
     parse,
     read_yaml,
 )
+from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
+from ranfer.data.manifest import prepare
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
@@ -247,7 +249,20 @@ def test_schedules_rise_and_fall_as_they_say():
 def stand_in(expressions: np.ndarray) -> training.Faces:
     n = len(expressions)
     samples = [Sample(str(i), "train", Location(Path("none")), (1,) * 10) for i in range(n)]
-    return training.Faces(samples, torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, 8), expressions)
+    return training.Faces(
+        samples, torch.zeros(n, 2, 2, 1, dtype=torch.uint8), np.arange(n), torch.zeros(n, 8), expressions
+    )
+
+
+def test_faces_of_a_prepared_cache_stay_on_the_disk_and_are_those_of_the_files(settings, faces, tmp_path):
+    prepare(open_dataset(faces), tmp_path / "m.jsonl", 24, 1)
+    prepared = f"data.source=manifest:{tmp_path / 'm.jsonl'}"
+    files, files_hash = training.load_faces(settings(), "train", "majority")
+    cached, cached_hash = training.load_faces(settings(prepared), "train", "majority")
+    assert cached.mapped and not files.mapped and cached_hash == files_hash
+    assert 0 < len(files.samples) < 96  # some have no majority, so that rows of the cache are skipped
+    some = np.array([5, 0, 7])
+    assert torch.equal(cached.images(some), files.images(some)) and cached.images(some).shape == (3, 1, 24, 24)
 
 
 def test_balanced_batches_draw_every_expression_equally_often(settings):
