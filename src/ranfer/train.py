@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, mix
 from ranfer.checkpoint import Trained, save_model, start_from
-from ranfer.config import TrainConfig
-from ranfer.data import cached_rows, data_hash, open_dataset, stack_faces
+from ranfer.config import DataConfig, TrainConfig
+from ranfer.data import Dataset, cached_rows, data_hash, open_dataset, stack_faces
 from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
@@ -33,7 +35,7 @@ from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learn
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
-from ranfer.vocab import Sample
+from ranfer.vocab import Expression, Sample
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
@@ -66,11 +68,19 @@ class Faces:
         return self.pixels[self.rows[chosen]].permute(0, 3, 1, 2)
 
 
-def load_faces(config: TrainConfig, split: str, rule: str) -> tuple[Faces, str]:
-    """The faces of a split that the label rule keeps, at the model's size and channels, and their hash."""
-    dataset = open_dataset(config.data.source)
-    samples = dataset.split(split)
-    require_labels(samples, f"{config.data.source}, split {split}")
+def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample]]:
+    """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids."""
+    learn = dataset.split(data.train)
+    if not data.held_out:
+        return learn, dataset.split(data.valid)
+    limit = data.held_out * 2**32
+    held = [int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") < limit for sample in learn]
+    return list(compress(learn, (not one for one in held))), list(compress(learn, held))
+
+
+def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], rule: str) -> tuple[Faces, str]:
+    """The faces that the label rule keeps, at the model's size and channels, and their hash."""
+    require_labels(samples, config.data.source)
     labels = label(samples, rule)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
     rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
@@ -108,14 +118,16 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     lead = fabric.is_global_zero
     console = console if lead else Console(quiet=True)
 
-    learn, learn_hash = load_faces(config, config.data.train, config.data.label_rule)
+    dataset = open_dataset(config.data.source)
+    to_learn, to_choose = divide(dataset, config.data)
+    learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
             f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
             f"a multiple of the {fabric.world_size} processes"
         )
     learn = learn.on(fabric.device)
-    valid, valid_hash = load_faces(config, config.data.valid, "majority")
+    valid, valid_hash = load_faces(config, dataset, to_choose, "majority")
     console.print(f"{len(learn.samples):,} faces to learn from, {len(valid.samples):,} to validate on", highlight=False)
 
     torch.manual_seed(config.seed)
@@ -131,6 +143,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         "config": config.model_dump(mode="json"),
         "data_hash": {"train": learn_hash, "valid": valid_hash},
         "revision": revision(),
+        "training": protocol(config, dataset, learn),
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
@@ -199,6 +212,22 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         soft_wrap=True,
     )
     return out / BEST
+
+
+def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
+    """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
+    data, initial = config.data, config.model.backbone.initial
+    chosen = f"{data.held_out:g} of {data.train}, held out" if data.held_out else data.valid
+    return {
+        "dataset": dataset.origin,
+        "split": data.train,
+        "faces": len(learn.samples),
+        "classes": [str(e) for e in Expression if (learn.targets[:, e.column] > 0).any()],
+        "label_rule": data.label_rule,
+        "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
+        "epoch_chosen_on": chosen,
+        "pre_training": None if initial is None else initial.name,
+    }
 
 
 def training_step(
