@@ -169,7 +169,9 @@ def print_report(report: CheckReport, console: Console) -> None:
     console.print("Framing: " + ", ".join(f"{count:,} {kind}" for kind, count in report.framing.items()))
     _print_copies(console, "Faces with the same pixels", report.copies)
     if report.near is None:
-        console.print("Near copies were not looked for: pip install 'ranfer[check]' brings what that needs", markup=False)
+        console.print(
+            "Near copies were not looked for: pip install 'ranfer[check]' brings what that needs", markup=False
+        )
     else:
         _print_copies(console, "Faces that are nearly the same", report.near)
     if report.lists:

@@ -159,6 +159,6 @@ class _Faces:
         rows = []
         for expression in Expression:
             ids = [face for face, column in self.columns.items() if column == expression.column]
-            chosen = generator.choice(len(ids), min(SHOWN, len(ids)), replace=False) if ids else []
+            chosen = generator.permutation(len(ids))[:SHOWN]
             rows += [f"<div><p>{expression}</p>", *(self.thumbnail(self.samples[ids[i]]) for i in chosen), "</div>"]
         return "".join(rows)
