@@ -1,6 +1,6 @@
 """Prepare a made-up AffectNet of any size and train on it: how much memory that takes, and how fast it is.
 
-The faces are drawn; a few hundred of them serve all rows. Peak memory is read from the kernel's account of each process:
+The faces are drawn; a few hundred serve all rows. Peak memory is read from the kernel's account of each process:
 ``anonymous`` is what a program holds; the rest of ``resident`` are pages of files, which the kernel may drop.
 """
 
