@@ -201,7 +201,7 @@ def data_path(faces: Faces, config: TrainConfig) -> Form:
 
     def batch() -> None:
         indices = next(chosen)
-        mix(augment(faces.pixels[indices].float() / 255, config.augment), faces.targets[indices], config.augment)
+        mix(augment(faces.images(indices).float() / 255, config.augment), faces.targets[indices], config.augment)
 
     return batch
 
@@ -212,12 +212,12 @@ def endless_batches(faces: Faces, config: TrainConfig) -> Iterator[np.ndarray]:
 
 def random_faces(config: ModelConfig) -> Faces:
     generator = torch.Generator().manual_seed(0)
-    shape = (FACES, config.channels, config.size, config.size)
+    shape = (FACES, config.size, config.size, config.channels)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     columns = torch.randint(0, len(Expression), (FACES,), generator=generator)
     samples = [Sample(str(i), "train", Location(Path("none")), (1,) * 10) for i in range(FACES)]
     targets = torch.eye(len(Expression))[columns]
-    return Faces(samples, pixels, targets, columns.numpy())
+    return Faces(samples, pixels, np.arange(FACES), targets, columns.numpy())
 
 
 def measure_training(

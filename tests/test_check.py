@@ -11,6 +11,8 @@ from PIL import Image
 from rich.console import Console
 
 from ranfer.data.check import check, print_report
+from ranfer.data.copies import NEAR, near_pairs
+from ranfer.data.doctor_page import to_html
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.ferplus import open_ferplus
 from ranfer.data.subsets import read_list
@@ -111,6 +113,50 @@ def test_the_printed_report_shows_figures_beside_the_published_ones_and_names_wh
     assert text.rstrip().endswith("failed")
     for name in ("within train", "train and valid", "fer0000000 = fer0000001 = fer0000008", "fer0000022.png"):
         assert name in text
+
+
+def test_the_page_shows_faces_or_none_and_escapes_names(ill):
+    odd = replace(ill, surprises=("label.csv:7: <b>odd</b>",))
+    report = check(odd)
+    page = to_html(report, odd)
+    copied = ("fer0000000", "fer0000001", "fer0000008")
+    assert all(f"<figcaption>{face}, train: " in page for face in copied)
+    assert page.count("data:image/png;base64,") > 20 and "&lt;b&gt;odd" in page and "<b>odd" not in page
+    assert "16, published 28,558" in page and "Some faces cannot be read" in page
+    bare = to_html(report, odd, faces=False)
+    assert "<img" not in bare and "Unreadable faces: 1" in bare
+
+
+def test_near_copies_are_found_beside_exact_ones_and_other_faces_are_not(healthy, tmp_path):
+    folder = shutil.copytree(healthy.data, tmp_path / "ferplus")
+    train, valid = folder / "FER2013Train", folder / "FER2013Valid"
+    shutil.copy(train / "fer0000003.png", train / "fer0000004.png")
+    face = np.asarray(Image.open(train / "fer0000003.png")).astype(int)
+    Image.fromarray((face * 0.98 + 2).clip(0, 255).astype(np.uint8)).save(valid / "fer0000019.png")
+    report = check(open_ferplus(folder))
+    within, _, across = report.near
+    assert (report.copies[0].groups, report.copies[2].groups) == (1, 0)
+    assert across.groups == 1 and across.examples == (("fer0000003", "fer0000004", "fer0000019"),)
+    assert within.groups == 1
+
+
+def test_near_pairs_are_all_that_brute_force_finds():
+    generator = np.random.default_rng(0)
+    hashes = generator.integers(0, 256, (60, 32), dtype=np.uint8)
+    for row in range(0, 60, 3):
+        bits = np.unpackbits(hashes[row])
+        bits[generator.choice(256, row // 2, replace=False)] ^= 1
+        hashes[row + 1] = np.packbits(bits)
+    distance = np.unpackbits(hashes[:, None] ^ hashes[None], axis=2).sum(axis=2)
+    expected = np.argwhere(np.triu(distance <= NEAR, 1))
+    assert len(expected) > 5 and np.array_equal(np.stack(near_pairs(hashes), axis=1), expected)
+
+
+def test_without_the_library_near_copies_are_said_not_to_be_looked_for(healthy, monkeypatch):
+    monkeypatch.setattr("ranfer.data.copies.find_spec", lambda name: None)
+    dataset = open_ferplus(healthy.data)
+    report = check(dataset)
+    assert report.near is None and "ranfer[check]" in printed(report) and "ranfer[check]" in to_html(report, dataset)
 
 
 def test_square_brackets_in_a_path_are_printed_as_they_are(healthy, tmp_path):

@@ -92,6 +92,7 @@ def test_a_person_finds_the_headline_first_and_everything_else_below(made):
     assert rest[0].startswith(f"**{percent(made.evaluation.whole.scores.accuracy)} % of {made.report['n']} faces")
     headings = [line for line in made.text.splitlines() if line.startswith("## ")]
     assert headings == [
+        "## Protocol",
         "## Subsets",
         "## Against b/best.safetensors",
         "## Expressions",

@@ -29,7 +29,9 @@ from ranfer.config import (
     parse,
     read_yaml,
 )
+from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
+from ranfer.data.manifest import prepare
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
@@ -248,7 +250,21 @@ def test_schedules_rise_and_fall_as_they_say():
 def stand_in(expressions: np.ndarray) -> training.Faces:
     n = len(expressions)
     samples = [Sample(str(i), "train", Location(Path("none")), (1,) * 10) for i in range(n)]
-    return training.Faces(samples, torch.zeros(n, 1, 2, 2, dtype=torch.uint8), torch.zeros(n, 8), expressions)
+    return training.Faces(
+        samples, torch.zeros(n, 2, 2, 1, dtype=torch.uint8), np.arange(n), torch.zeros(n, 8), expressions
+    )
+
+
+def test_faces_of_a_prepared_cache_stay_on_the_disk_and_are_those_of_the_files(settings, faces, tmp_path):
+    prepare(open_dataset(faces), tmp_path / "m.jsonl", 24, 1)
+    datasets = open_dataset(faces), open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+    (files, files_hash), (cached, cached_hash) = (
+        training.load_faces(settings(), dataset, dataset.split("train"), "majority") for dataset in datasets
+    )
+    assert cached.mapped and not files.mapped and cached_hash == files_hash
+    assert 0 < len(files.samples) < 96  # some have no majority, so that rows of the cache are skipped
+    some = np.array([5, 0, 7])
+    assert torch.equal(cached.images(some), files.images(some)) and cached.images(some).shape == (3, 1, 24, 24)
 
 
 def test_balanced_batches_draw_every_expression_equally_often(settings):
@@ -276,6 +292,29 @@ def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
         baseline = {"model": {"attention": "average"}, "loss": LossConfig(margin=0.1).model_dump()}
         parse(TrainConfig, baseline, "x")
     assert DataConfig().balanced is False
+
+
+def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
+    refused = {
+        "the test split is not to be learnt": {"train": "test"},
+        "an epoch chosen on the test split flatters": {"valid": "test"},
+        "both say what chooses the epoch": {"valid": "test", "choose_on_test": True, "held_out": 0.1},
+        "only training faces are ever balanced": {"balanced": "valid"},
+    }
+    for message, data in refused.items():
+        with pytest.raises(ConfigError, match=message):
+            parse(TrainConfig, {"data": data}, "x")
+    assert DataConfig(valid="test", choose_on_test=True).valid == "test"
+    assert DataConfig(valid="test", held_out=0.1).held_out == 0.1
+
+
+def test_held_out_faces_are_training_faces_that_are_not_learnt(faces):
+    dataset = open_dataset(faces)
+    learn, held = training.divide(dataset, DataConfig(held_out=0.25))
+    assert sorted(sample.id for sample in [*learn, *held]) == [sample.id for sample in dataset.split("train")]
+    assert 10 <= len(held) <= 38 and held == training.divide(dataset, DataConfig(held_out=0.25))[1]
+    more = training.divide(dataset, DataConfig(held_out=0.5))[1]
+    assert {sample.id for sample in held} <= {sample.id for sample in more}  # a face stays where it is
 
 
 STILL = AugmentConfig(flip=0, rotate=0, scale=0, shift=0, light=0, erase=0)

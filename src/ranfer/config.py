@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from ranfer.errors import ConfigError
 from ranfer.vocab import Box
@@ -92,18 +92,39 @@ class LossConfig(Settings):
 
 
 class DataConfig(Settings):
-    """Which faces are learnt and which choose the best epoch."""
+    """Which faces are learnt and which choose the best epoch: never those of a test, unless that is said aloud."""
 
     source: str = ""  # FORMAT:PATH
     train: str = "train"
     valid: str = "valid"
+    held_out: float = Field(0.0, ge=0, lt=1)  # this share of the training faces chooses the epoch, instead of ``valid``
+    choose_on_test: bool = False  # let ``valid: test`` choose it; every report of the model will say so
     label_rule: Literal["majority", "probability", "distribution"] = "distribution"  # of the training targets
     balanced: bool = False  # draw training faces so that every expression comes equally often
 
+    @field_validator("balanced", mode="before")
+    @classmethod
+    def _only_training(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.lower() not in ("true", "false"):
+            raise ValueError(
+                "only training faces are ever balanced, and nothing that is judged: expected true or false"
+            )
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        if self.train == self.valid:
+        if self.train == "test":
+            raise ValueError("the test split is not to be learnt")
+        if self.held_out:
+            if self.choose_on_test:
+                raise ValueError("held_out and choose_on_test both say what chooses the epoch")
+        elif self.train == self.valid:
             raise ValueError(f"the split {self.train!r} cannot be both learnt and used to choose the best epoch")
+        elif (self.valid == "test") != self.choose_on_test:
+            raise ValueError(
+                "an epoch chosen on the test split flatters: set held_out, such as 0.1, to let a part of the training "
+                "faces choose it; or both valid to 'test' and choose_on_test to true, which every report will say"
+            )
         return self
 
 

@@ -16,6 +16,7 @@ from ranfer import plots, robustness_report
 from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
 from ranfer.metrics import CLIP, Figure
+from ranfer.protocol import protocol
 from ranfer.provenance import revision
 from ranfer.robustness import Robustness
 from ranfer.vocab import Expression
@@ -62,6 +63,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "surprises": len(_surprises(evaluation)),
         },
         "intervals": {"level": 0.95, "bootstrap_replicates": evaluation.replicates, "seed": evaluation.seed},
+        "protocol": protocol(evaluation).to_dict(),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "ranfer": revision(),
@@ -158,6 +160,7 @@ def to_markdown(
         f"**{percent(scores.accuracy)} % of {scores.n:,} faces are right**; macro F1 {percent(scores.macro_f1)} %, "
         f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
         f"95 % intervals in brackets.",
+        protocol(evaluation).to_markdown(),
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
         "" if covered is None else robustness_report.section(covered, plots.titles(evaluation), scores.n),

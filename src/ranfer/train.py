@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,8 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, mix
 from ranfer.checkpoint import Trained, save_model, start_from
-from ranfer.config import TrainConfig
-from ranfer.data import data_hash, open_dataset, stack_faces
+from ranfer.config import DataConfig, TrainConfig
+from ranfer.data import Dataset, cached_rows, data_hash, open_dataset, stack_faces
 from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
@@ -33,7 +35,7 @@ from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learn
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
-from ranfer.vocab import Sample
+from ranfer.vocab import Expression, Sample
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
@@ -44,34 +46,51 @@ class LossError(RanferError):
 
 @dataclass(frozen=True)
 class Faces:
-    """A split in memory: faces as bytes, target distributions, top classes and ids."""
+    """A split: target distributions, top classes, and faces as bytes, in memory or mapped from a prepared cache.
+
+    rows: where each face stands among the m that are there.  mapped: the pixels lie on the disk.
+    """
 
     samples: Sequence[Sample]
-    pixels: UInt8[Tensor, "n c h w"]
+    pixels: UInt8[Tensor, "m h w c"]
+    rows: Int[np.ndarray, " n"]
     targets: Float[Tensor, "n 8"]
     expressions: Int[np.ndarray, " n"]
+    mapped: bool = False
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of the faces, in order."""
-        return [sample.id for sample in self.samples]
+    def on(self, device: torch.device) -> Faces:
+        """These faces on a device, but for pixels that lie on the disk: their batches go there one by one."""
+        pixels = self.pixels if self.mapped else self.pixels.to(device)
+        return replace(self, pixels=pixels, targets=self.targets.to(device))
+
+    def images(self, chosen: Int[np.ndarray, " b"]) -> UInt8[Tensor, "b c h w"]:
+        """The pixels of some faces, where they lie."""
+        return self.pixels[self.rows[chosen]].permute(0, 3, 1, 2)
 
 
-def load_faces(config: TrainConfig, split: str, rule: str) -> tuple[Faces, str]:
-    """The faces of a split that the label rule keeps, at the model's size and channels, and their hash."""
-    dataset = open_dataset(config.data.source)
-    samples = dataset.split(split)
-    require_labels(samples, f"{config.data.source}, split {split}")
+def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample]]:
+    """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids."""
+    learn = dataset.split(data.train)
+    if not data.held_out:
+        return learn, dataset.split(data.valid)
+    limit = data.held_out * 2**32
+    held = [int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") < limit for sample in learn]
+    return list(compress(learn, (not one for one in held))), list(compress(learn, held))
+
+
+def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], rule: str) -> tuple[Faces, str]:
+    """The faces that the label rule keeps, at the model's size and channels, and their hash."""
+    require_labels(samples, config.data.source)
     labels = label(samples, rule)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
-    pixels = stack_faces(dataset, kept, config.model.channels, config.model.size)
-    faces = Faces(
-        kept,
-        torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(labels.targets[labels.kept]),
-        labels.expressions[labels.kept],
-    )
-    return faces, data_hash(kept, pixels)
+    rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
+    mapped = rows is not None
+    pixels = dataset.cache if mapped else stack_faces(dataset, kept, config.model.channels, config.model.size)
+    assert pixels is not None
+    rows = np.arange(len(kept)) if rows is None else rows
+    targets = torch.from_numpy(labels.targets[labels.kept])
+    faces = Faces(kept, torch.from_numpy(pixels), rows, targets, labels.expressions[labels.kept], mapped)
+    return faces, data_hash(kept, pixels, rows)
 
 
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
@@ -99,14 +118,16 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     lead = fabric.is_global_zero
     console = console if lead else Console(quiet=True)
 
-    learn, learn_hash = load_faces(config, config.data.train, config.data.label_rule)
+    dataset = open_dataset(config.data.source)
+    to_learn, to_choose = divide(dataset, config.data)
+    learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
             f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
             f"a multiple of the {fabric.world_size} processes"
         )
-    learn = replace(learn, pixels=learn.pixels.to(fabric.device), targets=learn.targets.to(fabric.device))
-    valid, valid_hash = load_faces(config, config.data.valid, "majority")
+    learn = learn.on(fabric.device)
+    valid, valid_hash = load_faces(config, dataset, to_choose, "majority")
     console.print(f"{len(learn.samples):,} faces to learn from, {len(valid.samples):,} to validate on", highlight=False)
 
     torch.manual_seed(config.seed)
@@ -122,6 +143,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         "config": config.model_dump(mode="json"),
         "data_hash": {"train": learn_hash, "valid": valid_hash},
         "revision": revision(),
+        "training": protocol(config, dataset, learn),
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
@@ -192,6 +214,22 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     return out / BEST
 
 
+def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
+    """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
+    data, initial = config.data, config.model.backbone.initial
+    chosen = f"{data.held_out:g} of {data.train}, held out" if data.held_out else data.valid
+    return {
+        "dataset": dataset.origin,
+        "split": data.train,
+        "faces": len(learn.samples),
+        "classes": [str(e) for e in Expression if (learn.targets[:, e.column] > 0).any()],
+        "label_rule": data.label_rule,
+        "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
+        "epoch_chosen_on": chosen,
+        "pre_training": None if initial is None else initial.name,
+    }
+
+
 def training_step(
     learner: nn.Module,
     faces: Faces,
@@ -201,7 +239,7 @@ def training_step(
     device: torch.device,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
-    images, targets = faces.pixels[chosen].float() / 255, faces.targets[chosen]
+    images, targets = faces.images(chosen).to(device).float() / 255, faces.targets[chosen]
     images, targets = mix(augment(images, config.augment), targets, config.augment)
     regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
     boxes, mask = regions_of(regions, [faces.samples[i].id for i in chosen] if regions.scheme == "random" else [])
@@ -235,9 +273,10 @@ def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int
 def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
     """Accuracy and log loss on a split, by the model that would be saved."""
     predictor = Trained(model)
-    pixels = faces.pixels.permute(0, 2, 3, 1).numpy()
+    ids = [sample.id for sample in faces.samples]
+    parts = [slice(start, start + batch) for start in range(0, len(ids), batch)]
     probabilities = np.concatenate(
-        [predictor(pixels[i : i + batch], faces.ids[i : i + batch]).probabilities for i in range(0, len(pixels), batch)]
+        [predictor(faces.pixels[faces.rows[part]].numpy(), ids[part]).probabilities for part in parts]
     )
     return {
         "valid_accuracy": float((probabilities.argmax(axis=1) == faces.expressions).mean()),

@@ -18,10 +18,13 @@ def data_check(
     dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
     lists: Annotated[list[Path] | None, typer.Option("--list", help="A list of faces; may be repeated.")] = None,
     file: Annotated[File, typer.Option("--json", help="Write what was found to this file, too.")] = None,
+    page: Annotated[File, typer.Option("--html", help="Write a page with thumbnails to this file, too.")] = None,
+    faces: Annotated[bool, typer.Option(help="Show faces on the page; --no-faces to publish it.")] = True,
 ) -> None:
     """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
     from ranfer.data import open_dataset
     from ranfer.data.check import check, print_report
+    from ranfer.data.doctor_page import to_html
     from ranfer.data.manifest import verify
     from ranfer.data.subsets import read_list
     from ranfer.data.textfiles import write_text
@@ -38,6 +41,8 @@ def data_check(
     print_report(report, out)
     if file is not None:
         write_text(file, json.dumps(report.to_dict(), indent=2) + "\n")
+    if page is not None:
+        write_text(page, to_html(report, opened, faces))
     if report.failed:
         err.print(f"{dataset}: faces cannot be read, or lists name faces that are not there", markup=False)
         raise typer.Exit(1)

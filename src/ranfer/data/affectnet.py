@@ -16,7 +16,7 @@ import numpy as np
 
 from ranfer.data.dataset import Dataset, Published, decode_file, first_few
 from ranfer.data.labels import one_vote
-from ranfer.data.tables import csv_rows, read_file
+from ranfer.data.textfiles import csv_rows
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Sample, face_id
 
@@ -104,7 +104,7 @@ def _open_tables(path: Path) -> tuple[list[Sample], list[str]]:
         left_out: Counter[str] = Counter()
         repeated, missing = [], []
         folder = None
-        for where, row in csv_rows(read_file(table), Location(table)):
+        for where, row in csv_rows(Location(table)):
             if row[0].strip() == COLUMNS[0]:
                 continue
             if len(row) != len(COLUMNS):

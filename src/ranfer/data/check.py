@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ranfer.data.copies import Copies, CopyFinder, count_copies
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label
 from ranfer.data.subsets import Agreement, FaceList, compare, resolve
 from ranfer.errors import ImageError
-from ranfer.vocab import Expression
+from ranfer.vocab import Expression, Sample
 
 _SHOWN = 12  # lines of unreadable files and of surprises in the printed report; the dictionary has all
 
@@ -37,21 +36,6 @@ class SplitCheck:
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Groups of faces with the same pixels: two or more within one split, or some in each of two splits.
-
-    faces: how many faces of each split are in such groups.
-    conflicts: groups whose faces do not all get the same majority label (no label being one).
-    examples: the ids of the first few groups.
-    """
-
-    groups: int
-    faces: dict[str, int]
-    conflicts: int
-    examples: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
 class ListCheck:
     """A list of faces against the data: its lines, its faces, those that the data lack, and its labels."""
 
@@ -64,13 +48,19 @@ class ListCheck:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Everything that the doctor found; ``pictures`` counts them by size and colour, as in ``48x48 grey``."""
+    """Everything that the doctor found.
+
+    pictures: faces by size and colour, as in ``48x48 grey``.  framing: faces by how they are cut from their pictures.
+    copies: faces with the same pixels.  near: nearly the same faces; None where they were not looked for.
+    """
 
     name: str
     path: str
     splits: dict[str, SplitCheck]
     pictures: dict[str, int]
+    framing: dict[str, int]
     copies: tuple[Copies, ...]
+    near: tuple[Copies, ...] | None
     blank: tuple[str, ...]
     unreadable: tuple[str, ...]
     lists: tuple[ListCheck, ...]
@@ -94,7 +84,7 @@ def check(
     ``progress`` is called with the number of faces read so far.
     """
     labels = label(dataset.samples, "majority")
-    groups: dict[bytes, list[int]] = defaultdict(list)
+    finder = CopyFinder()
     pictures: Counter[str] = Counter()
     blank, unreadable = [], []
     for index, sample in enumerate(dataset.samples):
@@ -105,36 +95,35 @@ def check(
         else:
             grey = bool((face[..., 0] == face[..., 1]).all() and (face[..., 1] == face[..., 2]).all())
             pictures[f"{face.shape[1]}x{face.shape[0]} {'grey' if grey else 'colour'}"] += 1
-            groups[hashlib.sha1(repr(face.shape).encode() + face.tobytes()).digest()].append(index)
+            finder.add(index, face)
             if (face == face[0, 0]).all():
                 blank.append(f"{sample.id} ({sample.location})")
         if progress is not None:
             progress(index + 1)
-
-    def copies(*splits: str) -> Copies:
-        found = []
-        for group in groups.values():
-            inside = [index for index in group if dataset.samples[index].split in splits]
-            if len(inside) > 1 and {dataset.samples[index].split for index in inside} == set(splits):
-                found.append(inside)
-        return Copies(
-            groups=len(found),
-            faces={split: sum(dataset.samples[i].split == split for group in found for i in group) for split in splits},
-            conflicts=sum(len({int(labels.expressions[index]) for index in group}) > 1 for group in found),
-            examples=tuple(tuple(dataset.samples[index].id for index in group) for group in found[:3]),
-        )
 
     return CheckReport(
         name=dataset.name,
         path=str(dataset.path),
         splits={split: _check_split(dataset, split) for split in dataset.splits},
         pictures=dict(pictures.most_common()),
-        copies=tuple(copies(*splits) for n in (1, 2) for splits in combinations(dataset.splits, n)),
+        framing=dict(Counter(_framing(dataset, sample) for sample in dataset.samples)),
+        copies=count_copies(finder.same(), dataset.samples, labels),
+        near=count_copies(finder.near(), dataset.samples, labels) if finder.perceptual else None,
         blank=tuple(blank),
         unreadable=tuple(unreadable),
         lists=tuple(_check_list(dataset, faces) for faces in lists),
         surprises=(*dataset.surprises, *(surprise for faces in lists for surprise in faces.surprises)),
     )
+
+
+def _framing(dataset: Dataset, sample: Sample) -> str:
+    if dataset.stills:
+        return "scenes, whose faces are still to be found"
+    if sample.codes.get("found") == 0:
+        return "whole pictures, in which no face was found"
+    if sample.landmarks is not None:
+        return "aligned by landmarks"
+    return "the picture is the face" if sample.box is None else "cut by a box"
 
 
 def _check_split(dataset: Dataset, split: str) -> SplitCheck:
@@ -177,10 +166,14 @@ def print_report(report: CheckReport, console: Console) -> None:
     console.print(_faces_table(report))
     pictures = ", ".join(f"{count:,} of {kind}" for kind, count in report.pictures.items())
     console.print(f"Pictures: {pictures or 'none'}", highlight=False)
-    if any(copies.groups for copies in report.copies):
-        console.print(_copies_table(report))
+    console.print("Framing: " + ", ".join(f"{count:,} {kind}" for kind, count in report.framing.items()))
+    _print_copies(console, "Faces with the same pixels", report.copies)
+    if report.near is None:
+        console.print(
+            "Near copies were not looked for: pip install 'ranfer[check]' brings what that needs", markup=False
+        )
     else:
-        console.print("No two faces have the same pixels.")
+        _print_copies(console, "Faces that are nearly the same", report.near)
     if report.lists:
         console.print(_lists_table(report))
     absent = [
@@ -222,12 +215,15 @@ def _against(count: int, published: int | None) -> str:
     return f"{count:,} ✓" if count == published else f"[yellow]{count:,} (published {published:,})[/yellow]"
 
 
-def _copies_table(report: CheckReport) -> Table:
-    table = Table("", title="Faces with the same pixels", title_justify="left")
+def _print_copies(console: Console, title: str, found: Sequence[Copies]) -> None:
+    if not any(copies.groups for copies in found):
+        console.print(f"{title}: none")
+        return
+    table = Table("", title=title, title_justify="left")
     for name in ("groups", "faces", "unlike labels"):
         table.add_column(name, justify="right")
     table.add_column("for example")
-    for copies in report.copies:
+    for copies in found:
         where = ("within " if len(copies.faces) == 1 else "") + " and ".join(copies.faces)
         faces = " + ".join(f"{count:,}" for count in copies.faces.values())
         table.add_row(
@@ -237,7 +233,7 @@ def _copies_table(report: CheckReport) -> Table:
             f"{copies.conflicts:,}",
             " = ".join(copies.examples[0]) if copies.examples else "",
         )
-    return table
+    console.print(table)
 
 
 def _lists_table(report: CheckReport) -> Table:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 
 from ranfer.errors import DataError, ImageError
@@ -42,6 +42,7 @@ class Dataset:
     surprises: each oddity met while reading that is no error, with its file and line.
     decode: the pixels that lie at a location, RGB; raises ImageError.
     published: for the splits whose size is known from their authors.
+    source: of a manifest, the name of the dataset that it was prepared from.
     cache: the faces as one memory-mapped array, whose rows are the members of their locations.
     broken: rows of it whose face could not be read.
     stills: pictures are scenes, and the faces in them must be found (``ranfer data prepare``) before they are stacked.
@@ -54,6 +55,7 @@ class Dataset:
     decode: Callable[[Location], UInt8[np.ndarray, "h w 3"]] = field(repr=False)
     published: Mapping[str, Published] = field(default_factory=dict, repr=False)
     stills: bool = False
+    source: str | None = None
     broken: frozenset[int] = frozenset()
     cache: UInt8[np.ndarray, "n side side c"] | None = field(default=None, repr=False, compare=False)
 
@@ -64,6 +66,11 @@ class Dataset:
             ImageError: it cannot be read, or the box lies outside of it; the message names its location.
         """
         return cut_face(self.decode(sample.location), sample)
+
+    @property
+    def origin(self) -> str:
+        """The name of the dataset that the faces come from, also where a manifest brought them."""
+        return self.source or self.name
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -163,11 +170,10 @@ def stack_faces(
             f"{dataset.path}: these are film stills, whose faces must be found first: ranfer data prepare "
             f"{dataset.name}:{dataset.path} --out FILE.jsonl, then use manifest:FILE.jsonl"
         )
-    cache = dataset.cache
-    if cache is not None and cache.shape[3] == channels and size in (None, cache.shape[1]):
-        rows = [int(sample.location.member or 0) for sample in samples]
-        if rows and rows == list(range(rows[0], rows[0] + len(rows))) and not dataset.broken.intersection(rows):
-            return cache[rows[0] : rows[-1] + 1]  # no copy: the pages stay on the disk until they are needed
+    rows = cached_rows(dataset, samples, channels, size)
+    if rows is not None:
+        assert dataset.cache is not None
+        return np.asarray(dataset.cache[rows])
     faces = np.empty((0, size or 0, size or 0, channels), dtype=np.uint8)
     unread: list[ImageError] = []
     sizes: Counter[str] = Counter()
@@ -192,6 +198,17 @@ def stack_faces(
     return faces
 
 
+def cached_rows(
+    dataset: Dataset, samples: Sequence[Sample], channels: int, size: int | None
+) -> Int[np.ndarray, " n"] | None:
+    """The rows of the samples in the dataset's cache; None where it does not hold them all, so wide and so coloured."""
+    cache = dataset.cache
+    if cache is None or cache.shape[3] != channels or size not in (None, cache.shape[1]):
+        return None
+    rows = np.array([int(sample.location.member or 0) for sample in samples], dtype=np.int64)
+    return None if dataset.broken.intersection(rows.tolist()) else rows
+
+
 def fit(face: UInt8[np.ndarray, "h w 3"], channels: int, size: int | None) -> UInt8[np.ndarray, "a b c"]:
     """A face in grey or colour, square where ``size`` is given, resized with antialiasing."""
     if channels == 3 and size in (None, face.shape[0]) and face.shape[0] == face.shape[1]:
@@ -204,10 +221,16 @@ def fit(face: UInt8[np.ndarray, "h w 3"], channels: int, size: int | None) -> UI
     return np.asarray(picture).reshape(picture.height, picture.width, channels)
 
 
-def data_hash(samples: Sequence[Sample], faces: UInt8[np.ndarray, "n h w c"]) -> str:
-    """A SHA-256 of the ids, votes and pixels of faces in their order, as 64 hexadecimal digits."""
-    digest = hashlib.sha256(f"{faces.shape}\n".encode())
-    for sample, face in zip(samples, faces, strict=True):
+def data_hash(
+    samples: Sequence[Sample], faces: UInt8[np.ndarray, "m h w c"], rows: Int[np.ndarray, " n"] | None = None
+) -> str:
+    """A SHA-256 of the ids, votes and pixels of n faces in their order, as 64 hexadecimal digits.
+
+    rows: where each stands among the pixels; None where these are as the samples.
+    """
+    rows = np.arange(len(faces)) if rows is None else rows
+    digest = hashlib.sha256(f"{(len(rows), *faces.shape[1:])}\n".encode())
+    for sample, row in zip(samples, rows, strict=True):
         digest.update(f"{sample.id} {sample.votes}\n".encode())
-        digest.update(face.tobytes())
+        digest.update(faces[row].tobytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ def _is_list(path: Path) -> bool:
     """Whether a file is a list of faces or a subset manifest, and tells no attributes of its own to judge by."""
     if path.suffix.lower() == ".json":
         return False
-    first = read_lines(path)[:1]
+    first = list(islice(read_lines(path), 1))
     if not first or not first[0][1].startswith("{"):
         return True
     return parse_jsonl(path, first, [])[0] is not None

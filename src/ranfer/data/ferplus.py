@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.data.dataset import Dataset, Published, first_few, last_row_wins
-from ranfer.data.tables import csv_rows, read_file
+from ranfer.data.textfiles import csv_rows, read_file
 from ranfer.errors import DataError, ImageError
 from ranfer.images import decode_image
 from ranfer.vocab import Expression, Location, Sample, face_id
@@ -123,7 +123,7 @@ def _open_layout(
         if (labels := files.get(f"{folder}/{LABELS}")) is None:
             raise DataError(f"{path}: {folder}/{LABELS} is missing; {LAYOUTS}")
         missing = []
-        for where, row in csv_rows(read(labels), labels):
+        for where, row in csv_rows(labels, read(labels)):
             if len(row) != 12:
                 raise DataError(f"{where}: expected 12 columns (image name, box, ten votes), got {len(row)}")
             name = f"{folder}/{row[0].strip()}"
@@ -235,7 +235,7 @@ def _scan_pixels(file: Path) -> list[_Line]:
 def _parse_votes(data: bytes, table: Location) -> tuple[list[Sample | None], list[str]]:
     rows: list[Sample | None] = []
     surprises: list[str] = []
-    lines = csv_rows(data, table)
+    lines = csv_rows(table, data)
     where, header = next(lines, (f"{table}:1", []))
     if [name.strip() for name in header] != VOTES_HEADER:
         raise DataError(f"{where}: expected the header {','.join(VOTES_HEADER)!r}, got {','.join(header)!r}")

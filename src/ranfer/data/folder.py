@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ranfer.config import read_yaml
 from ranfer.data.dataset import Dataset, decode_file, first_few
 from ranfer.data.labels import one_vote
-from ranfer.data.tables import csv_rows, jsonl_rows, read_file
+from ranfer.data.textfiles import csv_rows, parse_objects, read_lines
 from ranfer.errors import DataError
 from ranfer.images import SUFFIXES
 from ranfer.vocab import SYNONYMS, Expression, Location, Sample, face_id, parse_expression
@@ -192,10 +192,13 @@ def _read_table(path: Path, surprises: list[str]) -> list[_Picture]:
 def _rows(path: Path, surprises: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Each row by the names of its columns, in lower case."""
     if path.suffix.lower() == ".jsonl":
-        for where, values in jsonl_rows(path, surprises):
-            yield where, {key.lower(): "" if value is None else str(value).strip() for key, value in values.items()}
+        for line, values in parse_objects(path, read_lines(path), surprises):
+            yield (
+                f"{path}:{line}",
+                {key.lower(): "" if value is None else str(value).strip() for key, value in values.items()},
+            )
         return
-    lines = csv_rows(read_file(path), Location(path))
+    lines = csv_rows(Location(path))
     where, header = next(lines, (f"{path}:1", []))
     names = [name.strip().lower() for name in header]
     if not set(names) & set(COLUMNS["image"]):

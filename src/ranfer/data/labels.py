@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -70,6 +71,7 @@ def label(samples: Sequence[Sample], rule: str) -> Labels:
     )
 
 
+@cache  # one object serves all faces of an expression
 def one_vote(expression: Expression | None) -> tuple[int, ...]:
     """The votes of a face with one label, or without any."""
     return (*(int(expression is member) for member in Expression), 0, 0)

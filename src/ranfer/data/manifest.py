@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, cut_face, fit
-from ranfer.data.tables import jsonl_rows
+from ranfer.data.dataset import Dataset, Published, cut_face, fit
+from ranfer.data.textfiles import parse_objects, read_lines, write_text
 from ranfer.errors import DataError, ImageError
 from ranfer.faces.detect import Detection, Detector
 from ranfer.vocab import Location, Sample
@@ -36,23 +37,25 @@ def prepare(
 
     With a detector the largest face of each picture is found and aligned; where there is none, the whole picture is
     kept as the face, and ``"found": 0`` among its attributes. An unreadable face keeps its line, with the error.
-    Memory stays constant: faces are written chunk by chunk, in as many threads as there are processors.
+    Faces and lines are written chunk by chunk, in as many threads as there are processors, so that of n faces only
+    their samples are in memory. What was prepared with these settings before stands, unless faces were unreadable.
 
     Returns:
         A line for each unreadable face, and how many faces the detector missed.
     """
+    n = len(dataset.samples)
     key = _key(dataset, size, channels, detect is not None)
-    cache, notes = _beside(file, ".npy"), _beside(file, ".json")
-    partial, log = cache.with_name(cache.name + ".partial"), _beside(file, ".log")
+    cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))
+    if file.exists() and cache.exists() and notes.exists():
+        about = json.loads(notes.read_text(encoding="utf-8"))
+        if about["key"] == key and not about["unreadable"]:
+            return [], about["missed"]
+    partial = cache.with_name(cache.name + ".partial")
     file.parent.mkdir(parents=True, exist_ok=True)
-    done: dict[int, dict[str, Any]] = {}
-    shape = (len(dataset.samples), size, size, channels)
-    if log.exists() and partial.exists():
-        for _, line in jsonl_rows(log, []):
-            if line["key"] == key:
-                done[line["chunk"]] = line
-    faces = np.lib.format.open_memmap(partial, "r+" if done else "w+", dtype=np.uint8, shape=None if done else shape)
-    log.write_text("".join(json.dumps(line) + "\n" for line in done.values()), encoding="utf-8")
+    shape = (n, size, size, channels)
+    going_on = log.exists() and partial.exists() and next(_chunks(log), {}).get("key") == key
+    faces = np.lib.format.open_memmap(partial, "r+" if going_on else "w+", np.uint8, None if going_on else shape)
+    digests = _resume(log, faces, key) if going_on else []
 
     def one(index: int) -> dict[str, Any]:
         sample = dataset.samples[index]
@@ -74,48 +77,75 @@ def prepare(
             line["error"] = str(error)
         return line
 
-    with log.open("a", encoding="utf-8") as writer, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(dataset.samples), CHUNK):
-            stop = min(start + CHUNK, len(dataset.samples))
-            if start not in done or done[start]["sha256"] != _hash(faces[start:stop]):
-                lines = list(pool.map(one, range(start, stop)))
-                faces.flush()
-                done[start] = {"key": key, "chunk": start, "sha256": _hash(faces[start:stop]), "lines": lines}
-                writer.write(json.dumps(done[start]) + "\n")
-                writer.flush()
+    with log.open("a" if going_on else "w", encoding="utf-8") as writer, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(len(digests) * CHUNK, n, CHUNK):
+            stop = min(start + CHUNK, n)
+            lines = list(pool.map(one, range(start, stop)))
+            faces.flush()
+            digests.append(_hash(faces[start:stop]))
+            writer.write(json.dumps({"key": key, "sha256": digests[-1], "lines": lines}) + "\n")
+            writer.flush()
             if progress is not None:
                 progress(stop)
-    lines = [line for start in sorted(done) for line in done[start]["lines"]]
-    about = {"key": key, "shape": shape, "chunk": CHUNK, "sha256": [done[start]["sha256"] for start in sorted(done)]}
+    unreadable = [line["error"] for line in _lines(log) if "error" in line]
+    missed = sum(line["attributes"].get("found") == 0 for line in _lines(log))
+    published = {split: counts._asdict() for split, counts in dataset.published.items()}
+    told = {"source": dataset.name, "published": published, "unreadable": len(unreadable), "missed": missed}
     del faces
     partial.replace(cache)
-    _write(notes, json.dumps(about) + "\n")
-    _write(file, "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(notes, json.dumps({"key": key, "shape": shape, "chunk": CHUNK, **told, "sha256": digests}) + "\n")
+    write_text(file, (json.dumps(line) + "\n" for line in _lines(log)))
     log.unlink()
-    missed = sum(line["attributes"].get("found") == 0 for line in lines)
-    return [line["error"] for line in lines if "error" in line], missed
+    return unreadable, missed
+
+
+def _chunks(log: Path) -> Iterator[dict[str, Any]]:
+    """What the log holds of each chunk that was written, a torn last line left out."""
+    return (chunk for _, chunk in parse_objects(log, read_lines(log), []))
+
+
+def _lines(log: Path) -> Iterator[dict[str, Any]]:
+    return (line for chunk in _chunks(log) for line in chunk["lines"])
+
+
+def _resume(log: Path, faces: UInt8[np.ndarray, "n side side c"], key: str) -> list[str]:
+    """The hashes of the chunks that are done, from the first one on; what follows them is cut off the log."""
+    digests: list[str] = []
+    kept = log.with_name(log.name + ".partial")
+    with kept.open("w", encoding="utf-8") as writer:
+        for chunk in _chunks(log):
+            start = len(digests) * CHUNK
+            if chunk["key"] != key or chunk["sha256"] != _hash(faces[start : start + CHUNK]):
+                break
+            digests.append(chunk["sha256"])
+            writer.write(json.dumps(chunk) + "\n")
+    kept.replace(log)
+    return digests
 
 
 def open_manifest(path: Path) -> Dataset:
-    """What :func:`prepare` wrote; lines may be taken out or edited. Pixels come from the cache where it is there.
+    """What :func:`prepare` wrote; lines may be taken out or edited. Pixels come from the cache.
 
     Raises:
         DataError: missing, a malformed line, or a cache that is not as its notes say.
     """
     surprises: list[str] = []
     samples, errors = [], {}
-    for where, line in jsonl_rows(path, surprises):
+    file = _beside(path, ".npy")
+    shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # votes are equal for many faces: one object serves them
+    for number, line in parse_objects(path, read_lines(path), surprises):
         try:
-            location = Location(path.with_name(_beside(path, ".npy").name), str(int(line["row"])))
             votes = tuple(int(vote) for vote in line["votes"])
-            samples.append(Sample(line["id"], line["split"], location, votes, codes=line.get("attributes", {})))
+            location = Location(file, str(int(line["row"])))
+            split, codes = sys.intern(line["split"]), line.get("attributes", {})
+            samples.append(Sample(line["id"], split, location, shared.setdefault(votes, votes), codes=codes))
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: expected an object with id, split, votes and row ({error!r})") from error
+            raise DataError(f"{path}:{number}: expected an object with id, split, votes and row ({error!r})") from error
         if "error" in line:
             errors[str(line["row"])] = line["error"]
     if not samples:
         raise DataError(f"{path}: no faces are listed here")
-    cache = _cache(path)
+    cache, about = _open_cache(path)
 
     def decode(location: Location) -> UInt8[np.ndarray, "h w 3"]:
         assert location.member is not None
@@ -125,7 +155,15 @@ def open_manifest(path: Path) -> Dataset:
         return np.repeat(face, 3, axis=2) if face.shape[2] == 1 else face
 
     return Dataset(
-        "manifest", path, tuple(samples), tuple(surprises), decode, cache=cache, broken=frozenset(map(int, errors))
+        "manifest",
+        path,
+        tuple(samples),
+        tuple(surprises),
+        decode,
+        {split: Published(**counts) for split, counts in about["published"].items()},
+        source=about["source"],
+        cache=cache,
+        broken=frozenset(map(int, errors)),
     )
 
 
@@ -135,7 +173,7 @@ def verify(path: Path) -> None:
     Raises:
         DataError: some chunks differ; they are counted.
     """
-    cache, about = _cache(path), json.loads(_beside(path, ".json").read_text(encoding="utf-8"))
+    cache, about = _open_cache(path)
     starts = range(0, len(cache), about["chunk"])
     pairs = zip(starts, about["sha256"], strict=True)
     wrong = sum(_hash(cache[start : start + about["chunk"]]) != digest for start, digest in pairs)
@@ -143,16 +181,18 @@ def verify(path: Path) -> None:
         raise DataError(f"{_beside(path, '.npy')}: {wrong} of {len(starts)} parts are damaged; prepare the data again")
 
 
-def _cache(path: Path) -> UInt8[np.ndarray, "n side side c"]:
-    file, notes = _beside(path, ".npy"), _beside(path, ".json")
+def _open_cache(path: Path) -> tuple[UInt8[np.ndarray, "n side side c"], dict[str, Any]]:
+    """The faces of a manifest, mapped from the disk, and the notes beside them."""
+    file = _beside(path, ".npy")
     try:
-        shape = tuple(json.loads(notes.read_text(encoding="utf-8"))["shape"])
+        about = json.loads(_beside(path, ".json").read_text(encoding="utf-8"))
+        shape = tuple(about["shape"])
         cache = np.load(file, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{file}: no readable cache of faces ({error}); run ranfer data prepare again") from error
     if cache.shape != shape or cache.dtype != np.uint8:
         raise DataError(f"{file}: expected bytes of shape {shape}, got {cache.dtype} of {cache.shape}; prepare again")
-    return np.asarray(cache)
+    return np.asarray(cache), about
 
 
 def _line(dataset: Dataset, sample: Sample) -> dict[str, Any]:
@@ -179,9 +219,3 @@ def _area(found: Detection) -> float:
 
 def _beside(file: Path, suffix: str) -> Path:
     return file.with_suffix(".faces" + suffix)
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ranfer.data.dataset import Dataset, Published, decode_file, first_few, last_row_wins
 from ranfer.data.labels import one_vote
-from ranfer.data.tables import read_file
+from ranfer.data.textfiles import read_file
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Sample
 

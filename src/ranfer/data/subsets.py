@@ -152,7 +152,7 @@ def compare(faces: FaceList, positions: Int[np.ndarray, " m"], labels: Labels) -
 
 def _lines(path: Path, surprises: list[str]) -> list[tuple[int, str]]:
     """The numbered lines, without the header of RAF-DB's label files."""
-    lines = read_lines(path)
+    lines = list(read_lines(path))
     if lines and (header := _HEADER.fullmatch(lines[0][1])):
         if int(header[1]) != len(lines) - 1:
             surprises.append(f"{path}:{lines[0][0]}: the header announces {header[1]} lines, {len(lines) - 1} follow")

@@ -1,56 +1,109 @@
-"""Text files of any origin, by numbered line; JSONL, whose last line may be torn; and files that appear by rename."""
+"""Text files of any origin by numbered line: plain, CSV, JSONL with a torn last line; files that appear by rename.
+
+What reads rows holds one at a time, so that a table may be larger than the memory.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ranfer.errors import DataError
+from ranfer.vocab import Location
 
 
-def read_lines(path: Path) -> list[tuple[int, str]]:
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, numbered from 1 and stripped; line ends of any kind, with or without BOM.
 
     Raises:
         DataError: no such file, or one that is not text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if text := line.strip():
+                    yield number, text
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file ({error})") from error
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+def csv_rows(table: Location, data: bytes | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a CSV that are not blank, each with its file and line; of a file, or of what was unpacked from one.
+
+    Raises:
+        DataError: it is missing, not text, or not a CSV.
+    """
+    try:
+        with table.path.open("rb") if data is None else io.BytesIO(data) as file:
+            reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+            for row in reader:
+                if row:
+                    yield f"{table}:{reader.line_num}", row
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a CSV file ({error})") from error
+
+
+def parse_objects(
+    path: Path, lines: Iterable[tuple[int, str]], surprises: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSONL's numbered lines.
+
+    A last line that is torn, because its writer was stopped half way, is dropped, and surprises say so.
+
+    Raises:
+        DataError: a line that is no JSON object, with its number.
+    """
+    lines = iter(lines)
+    for number, text in lines:
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            if next(lines, None) is None:
+                surprises.append(f"{path}:{number}: this last line is torn and dropped")
+                return
+            raise DataError(f"{path}:{number}: not a line of JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path}:{number}: expected an object, got {text[:80]!r}")
+        yield number, values
 
 
 def parse_jsonl(
-    path: Path, lines: Sequence[tuple[int, str]], surprises: list[str]
+    path: Path, lines: Iterable[tuple[int, str]], surprises: list[str]
 ) -> tuple[dict[str, Any] | None, list[tuple[int, dict[str, Any]]]]:
     """What a first line ``{"about": ...}`` tells, None without one, and the objects of the others, each with an ``id``.
-
-    A last line that is torn, because its writer was stopped half way, is dropped, and surprises say so.
 
     Raises:
         DataError: a line that is no JSON object with an ``id``, with its number.
     """
     about: dict[str, Any] | None = None
     rows: list[tuple[int, dict[str, Any]]] = []
-    for line, text in lines:
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            if line == lines[-1][0]:
-                surprises.append(f"{path}:{line}: this last line is torn and dropped")
-                break
-            raise DataError(f"{path}:{line}: not a line of JSON ({error})") from error
-        if line == lines[0][0] and isinstance(values, dict) and isinstance(values.get("about"), dict):
+    for place, (line, values) in enumerate(parse_objects(path, lines, surprises)):
+        if place == 0 and isinstance(values.get("about"), dict):
             about = values["about"]
-        elif isinstance(values, dict) and isinstance(values.get("id"), str):
+        elif isinstance(values.get("id"), str):
             rows.append((line, values))
         else:
-            raise DataError(f'{path}:{line}: expected an object with an "id", got {text[:80]!r}')
+            raise DataError(f'{path}:{line}: expected an object with an "id", got {json.dumps(values)[:80]!r}')
     return about, rows
 
 
@@ -59,9 +112,10 @@ def to_jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears, finished, by rename; its folder is made."""
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write a file, in one piece or in many, that appears, finished, by rename; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+    with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        file.writelines([text] if isinstance(text, str) else text)
     partial.replace(path)

@@ -1,0 +1,67 @@
+"""Every configuration in configs/ is read, and trains for a few steps on a small drawn dataset of its own format."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from layouts import RAFDB, write_affectnet, write_rafdb, write_sfew
+from ranfer.config import TrainConfig, override, parse, read_yaml
+from ranfer.data import open_dataset
+from ranfer.data.drawn import write_ferplus
+from ranfer.data.manifest import prepare
+from ranfer.train import train
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+PUBLISHED = sorted((CONFIGS / "published").glob("*.yaml"))
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A small dataset for each source that a configuration names, by the start of the source."""
+    folder = tmp_path_factory.mktemp("data")
+    codes = {f"{n:056x}": n % 8 for n in range(16)}
+    rafdb = {f"{split}_{n:05d}": RAFDB[n % 7] for split in ("train", "test") for n in range(14)}
+    ferplus = write_ferplus(folder / "ferplus", {"train": 16, "valid": 8}).data
+    affectnet = write_affectnet(folder / "affectnet", codes, {f"{n + 99:056x}": n % 8 for n in range(8)})
+    made = {"ferplus:": f"ferplus:{ferplus}", "rafdb:": f"rafdb:{write_rafdb(folder / 'basic', rafdb)}"}
+    for name, data in {
+        "affectnet.": f"affectnet:{affectnet}",
+        "affectnet7.": f"affectnet7:{affectnet}",
+        "sfew.": f"sfew:{write_sfew(folder / 'sfew', 2)}",
+    }.items():
+        prepare(open_dataset(data), folder / f"{name}jsonl", 32)
+        made[f"manifest:data/{name}"] = f"manifest:{folder / name}jsonl"
+    return made
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_configuration_trains_for_a_few_steps(file, sources, tmp_path):
+    values = read_yaml(file)
+    assert parse(TrainConfig, values, str(file)).data.source
+    source = next(made for start, made in sources.items() if values["data"]["source"].startswith(start))
+    small = ["model.size=32", "model.region_size=null", f"batch={BATCH}", "epochs=1", "compile=false"]
+    small += ["precision=32-true", "model.backbone.initial=null", f"data.source={source}"]
+    if "held_out" in values["data"]:
+        small.append("data.held_out=0.4")
+    config = parse(TrainConfig, override(values, small), str(file))
+    train(config, tmp_path / "run", Console(file=io.StringIO()))
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["loss"] > 0
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
+def test_no_published_experiment_chooses_its_epoch_on_the_faces_it_is_judged_on(file):
+    config = parse(TrainConfig, read_yaml(file), str(file))
+    assert config.data.held_out or config.data.source.startswith("ferplus:")
+    assert not config.data.choose_on_test
+
+
+def test_every_published_experiment_has_a_row_in_the_ledger():
+    ledger = (CONFIGS.parent / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    assert len(PUBLISHED) == 8
+    assert [file.name for file in PUBLISHED if f"configs/published/{file.name}" not in ledger] == []
