@@ -24,7 +24,6 @@ from ranfer.data.textfiles import write_text
 from ranfer.metrics import LEVEL, Figure, Interval, share
 from ranfer.vocab import Attributes
 
-REPLICATES = 400
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
 
 
@@ -51,8 +50,8 @@ class Gold(NamedTuple):
 def measure(
     answers: Sequence[Answer],
     questions: Sequence[Question],
+    replicates: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    replicates: int = REPLICATES,
     seed: int = 0,
 ) -> list[Agreement]:
     """Every coefficient, of each attribute as a whole and of each of its values against the others.

@@ -92,7 +92,7 @@ def create_app(study: Study) -> FastAPI:
             "adjudicator": person.adjudicator,
             "data": f"{study.dataset.name}:{study.dataset.path.name}",
             "questions": [
-                {"name": q.name, "words": q.words, "several": q.several, "alone": q.alone}
+                {"name": q.name, "words": q.words, "hint": q.hint, "several": q.several, "alone": q.alone}
                 | {"values": [value._asdict() for value in q.values]}
                 for q in study.questions
             ],

@@ -32,6 +32,7 @@ class Question:
 
     name: str
     words: str
+    hint: str
     values: tuple[Value, ...]
     several: bool = False
     alone: str = ""
@@ -52,6 +53,7 @@ class Question:
 OCCLUSION = Question(
     "occlusion",
     "What covers the face?",
+    "more than one: Several, or Shift and their keys; then Accept",
     (
         Value(FREE, "nothing", "n"),
         Value(Occlusion.UPPER, "upper part", "u"),
@@ -63,10 +65,11 @@ OCCLUSION = Question(
     several=True,
     alone=FREE,
 )
-_TURNED_WORDS = ("to 30°", "over 30°", "over 45°")
+_TURNED_WORDS = ("under 30°", "over 30°", "over 45°")
 POSE = Question(
     "pose-bin",
-    "How far is the head turned, up, down or aside?",
+    "How far is the head turned?",
+    "aside, up or down; leaning does not count",
     tuple(
         Value(str(degrees), words, str(key))
         for key, (degrees, words) in enumerate(zip(TURNED, _TURNED_WORDS, strict=True), 1)

@@ -222,8 +222,7 @@ class Store:
             query = query.where(_answer.c.face.in_(faces))
         if final is not None:
             query = query.where(_answer.c.final.is_(final))
-        with self._look() as connection:
-            return [_to_answer(row) for row in connection.execute(query).mappings()]
+        return self._answers(query)
 
     def latest(self, annotator: str, n: int, status: Status | None = None) -> list[Answer]:
         """An annotator's last n standing answers, the latest first; of a status, the first n, the earliest first."""
@@ -232,8 +231,11 @@ class Store:
             query = query.order_by(_answer.c.id.desc())
         else:
             query = query.where(_answer.c.status == status).order_by(_answer.c.id)
+        return self._answers(query)
+
+    def _answers(self, query: Any) -> list[Answer]:
         with self._look() as connection:
-            return [_to_answer(row) for row in connection.execute(query).mappings()]
+            return [_to_answer(row._asdict()) for row in connection.execute(query)]
 
     def passed(self, faces: Sequence[str], annotator: str | None) -> set[str]:
         """Those of the faces that an annotator answered or skipped; without an annotator, those that are decided."""
@@ -268,7 +270,7 @@ def _read_study(connection: sql.Connection) -> dict[str, Any]:
     return {row.name: json.loads(row.value) for row in connection.execute(sql.select(_study))}
 
 
-def _to_answer(row: sql.RowMapping) -> Answer:
+def _to_answer(row: Mapping[str, Any]) -> Answer:
     values = {name: row[name] for name in Answer._fields}
     return Answer(**values | {"said": json.loads(row["said"])})
 

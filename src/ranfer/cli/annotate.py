@@ -187,6 +187,7 @@ def agreement(
         File, typer.Option(metavar="FILE", help="Known answers, as for annotate serve; needs --data.")
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DATA", help="The dataset, where there is --gold.")] = None,
+    replicates: Annotated[int, typer.Option(min=1, help="How often faces are drawn for the intervals.")] = 400,
 ) -> None:
     """Say how far annotators agree, and how often each is right on gold faces, with intervals."""
     _need_extra()
@@ -208,14 +209,16 @@ def agreement(
         listed = open_source(gold, open_dataset(data), about["split"]).faces
         known = {face.sample.id: face.attributes for face in listed}
     with progress_bars() as progress:
-        found = measure(answers, questions, lambda done, total: progress("coefficients", done, total))
+        found = measure(answers, questions, replicates, lambda done, total: progress("coefficients", done, total))
     right = measure_gold(answers, questions, known)
     write_agreement(folder / "agreement.json", about, found, right)
     plot_agreement([(f"{row.attribute} {row.value}".strip(), row.coefficient, " ".join(row.annotators), row.figure)
                     for row in found], folder / "agreement.png")  # fmt: skip
-    table = Table("attribute", "value", "coefficient", "annotators", box=None, pad_edge=False)
+    table = Table("attribute", "value", box=None, pad_edge=False)
+    table.add_column("coefficient", no_wrap=True)
+    table.add_column("annotators")
     for heading in ("faces", "figure", "95 % interval"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in found:
         table.add_row(
             *map(escape, (row.attribute, row.value, row.coefficient, ", ".join(row.annotators))), *_numbers(row)

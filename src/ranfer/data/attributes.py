@@ -150,7 +150,7 @@ def merge_answers(said: Sequence[Answer], people: Sequence[str], decided: str | 
     )
 
 
-def _number(value: Any, low: float, high: float, where: str, name: str) -> float:
+def _number(value: Any, low: int, high: int, where: str, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise DataError(f"{where}: expected {name} to be a number from {low} to {high}, got {value!r}")
     return float(value)

@@ -3,7 +3,7 @@
 const find = (id) => document.getElementById(id);
 const KEYS = { enter: "⏎", arrowright: "→", arrowleft: "←", " ": "space", escape: "esc" };
 const WORDS = {
-  accept: "Accept", several: "Several", unsure: "Unsure", skip: "Skip", back: "Back", undo: "Undo",
+  accept: "Accept", unsure: "Unsure", skip: "Skip", several: "Several", back: "Back", undo: "Undo",
 };
 const THEME = "ranfer-theme";
 
@@ -38,8 +38,7 @@ export function build(session, choose, act) {
       press(element, (event) => choose(question, value, event.shiftKey));
       choices.append(element);
     }
-    const legend = make("legend", {}, question.words);
-    if (question.several) legend.append(make("small", {}, "more than one: Shift and their keys, or Several; then Accept"));
+    const legend = make("legend", {}, question.words, make("small", {}, question.hint));
     find("questions").append(make("fieldset", {}, legend, choices));
   }
   for (const [action, words] of Object.entries(WORDS)) {
