@@ -16,6 +16,7 @@ const made = []; // answers that undo takes back, the latest last
 let current = null;
 let draft = { said: {}, touched: new Set(), several: false };
 let since = 0; // when the face came on screen
+let seen = false; // whether it did; a key that comes before answers nothing
 let counts = { answered: 0, unsure: 0, skipped: 0 };
 let trouble = false;
 let busy = false; // while an undo is on its way
@@ -62,7 +63,8 @@ function refill() {
 
 async function next() {
   if (ahead.length) return show(ahead.shift());
-  current = null; // no key answers while we wait
+  current = null;
+  seen = false;
   while (!ahead.length) {
     const told = await refill();
     if (!told) {
@@ -77,6 +79,7 @@ async function next() {
 
 async function show(face) {
   current = face;
+  seen = false;
   const answer = face?.answer && face.answer.status !== "skipped" ? face.answer : null;
   draft = {
     said: { ...(answer ? answer.said : face?.suggested) },
@@ -104,6 +107,7 @@ async function show(face) {
     view.say(`Face ${face.id} cannot be shown`);
   }
   since = performance.now();
+  seen = true;
   refill();
   await showNeighbours(face);
 }
@@ -127,7 +131,7 @@ function showProgress() {
 const spoken = (answer) => (answer.status === "answered" ? Object.values(answer.said).flat().join(", ") : answer.status);
 
 function choose(question, value, more) {
-  if (!current || busy) return;
+  if (!seen || busy) return;
   view.complain("");
   const several = question.several && (more || draft.several);
   let chosen = [value.name];
@@ -209,7 +213,7 @@ async function undo() {
 }
 
 function act(action) {
-  if (busy) return;
+  if (busy || (current && !seen)) return;
   view.complain("");
   if (action === "undo") undo();
   else if (action === "back") back();
