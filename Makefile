@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-postgres test-browser check bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,16 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(RUN)/python -m pytest
+
+# These need Debian's packages and, where they are missing, the right to install them.
+test-postgres: $(VENV)/installed
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || (apt-get update && apt-get install -y postgresql)
+	$(RUN)/python -m pytest -m postgres tests/test_annotation_store.py
+
+test-browser: $(VENV)/installed
+	command -v chromium >/dev/null && command -v npm >/dev/null || (apt-get update && apt-get install -y chromium npm)
+	cd tests/browser && npm install --no-audit --no-fund --silent
+	PYTHON=$(CURDIR)/$(RUN)/python node --test --test-concurrency=1 tests/browser/annotator.test.mjs
 
 check: $(VENV)/installed
 	scripts/check $(RUN)

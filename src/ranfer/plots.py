@@ -286,6 +286,25 @@ def plot_attributes(records: Sequence[Attributes], path: Path) -> None:
         axes[3].invert_yaxis()
 
 
+def plot_agreement(rows: Sequence[tuple[str, str, str, Figure]], path: Path) -> None:
+    """Coefficients with their intervals: of what, its name, among whom, and the figure; undefined ones are left out."""
+    shown = [row for row in rows if not np.isnan(row[3].value)]
+    names = list(dict.fromkeys(row[1] for row in shown))
+    colours = dict(zip(names, (BLUE, ORANGE, GREY), strict=False))
+    labels = [f"{what}: {who}" if name.startswith("Cohen") else what for what, name, who, _ in shown]
+    with _picture(path, 1, 1, (8.0, 1.2 + 0.28 * len(shown))) as axes:
+        for place, (_, name, _, figure) in enumerate(shown):
+            axes.plot(figure.interval, (place, place), color=colours[name], linewidth=2, alpha=0.5)
+            axes.plot(figure.value, place, "o", color=colours[name], markersize=5)
+        for name, colour in colours.items():
+            axes.plot([], [], "o", color=colour, label=name)
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        axes.set(title="agreement of annotators, with 95 % intervals", yticks=range(len(shown)), yticklabels=labels)
+        axes.set(xlim=(min(-0.05, *(row[3].interval.low for row in shown), 0), 1.02), ylim=(len(shown) - 0.4, -0.6))
+        if names:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, borderaxespad=0)
+
+
 def _above(axes: Any, x: float, y: float, text: str) -> None:
     axes.text(x + 0.5, y - 0.04, text, ha="center", va="bottom", size=8)
 

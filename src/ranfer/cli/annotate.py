@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, err, out, progress_bars
+from ranfer.cli.console import Data, File, err, out, progress_bars
 from ranfer.errors import ConfigError
 
+if TYPE_CHECKING:
+    from ranfer.annotate.study import Person
+
 FORMATS = ("manifest", "lists", "csv", "coco", "labelstudio", "attributes")
+EXTRA = ("fastapi", "krippendorff", "matplotlib", "sqlalchemy", "statsmodels", "uvicorn")  # of ranfer[annotate]
 annotate = typer.Typer(no_args_is_help=True, help="Pose and occlusion of faces, and the subsets that they make.")
 
 
@@ -56,10 +60,11 @@ def auto(
 @annotate.command()
 def export(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="ATTRIBUTES",
-            help="A JSONL of attributes, Label Studio's JSON, a subset manifest, or a published list.",
+            help="A JSONL of attributes, Label Studio's JSON, a subset manifest, a published list, or the database of "
+            "annotate serve.",
         ),
     ],
     data: Data,
@@ -77,6 +82,9 @@ def export(
     label_rule: Annotated[
         Literal["majority", "probability"], typer.Option(help="How votes become the expression of a face.")
     ] = "majority",
+    shares: Annotated[
+        bool, typer.Option("--shares", help="Of a database: take faces that nobody decided by how many say what.")
+    ] = False,
 ) -> None:
     """Write subsets (pose over 30 and 45, each occlusion, any, none) as manifests, lists, CSV, COCO or Label Studio."""
     from ranfer.data import open_dataset
@@ -86,7 +94,9 @@ def export(
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise ConfigError(f"--format: no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
     limits = _thresholds(threshold or [])
-    found = open_source(source, open_dataset(data), split, limits, label_rule)
+    dataset = open_dataset(data)
+    path = _decided(source, folder, shares) if _is_database(source) else Path(source)
+    found = open_source(path, dataset, split, limits, label_rule)
     files = export_subsets(found, folder, chosen)
     for surprise in found.surprises:
         err.print(surprise, markup=False)
@@ -97,6 +107,155 @@ def export(
         table.add_row(escape(subset.name), f"{len(subset.faces):,}", f"{subset.untold:,}", escape(subset.rule))
     out.print(table)
     out.print(f"{len(found.faces):,} faces, {len(files)} files in {folder}", markup=False, soft_wrap=True)
+
+
+@annotate.command()
+def serve(
+    data: Data,
+    split: Annotated[str, typer.Option(help="Split whose faces are asked.")],
+    attributes: Annotated[str, typer.Option(help="What is asked, joined by commas: occlusion, pose-bin.")],
+    annotator: Annotated[list[str], typer.Option(metavar="NAME", help="A link each; may be repeated.")],
+    adjudicator: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Sees who said what where people differ, and decides.")
+    ] = None,
+    database: Annotated[
+        str, typer.Option(metavar="FILE|URL", help="An SQLite file, or postgresql+psycopg://USER@HOST/NAME.")
+    ] = "annotations.sqlite",
+    faces: Annotated[File, typer.Option(metavar="LIST", help="Ask these faces of the split only.")] = None,
+    order: Annotated[
+        Literal["random", "uncertain", "disagreements"],
+        typer.Option(help="Which faces come first: any, those the estimates doubt, those others disagree on."),
+    ] = "random",
+    prefill: Annotated[
+        File, typer.Option(metavar="FILE", help="Estimates to begin from: what annotate auto wrote, or any export.")
+    ] = None,
+    blind: Annotated[bool, typer.Option("--blind", help="Use --prefill for the order, and do not show it.")] = False,
+    gold: Annotated[
+        File, typer.Option(metavar="FILE", help="Faces with known answers, one among ten, to measure annotators.")
+    ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=KEY", help="As in occlusion.upper=k or undo=q; may be repeated.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8640,
+    host_name: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name of this server; may be repeated.")
+    ] = None,
+) -> None:
+    """Ask people in the browser, each by a link of their own; stop with Ctrl-C, and go on with the same command."""
+    _need_extra()
+    from ranfer.annotate.questions import choose
+    from ranfer.annotate.serve import serve
+    from ranfer.annotate.store import Store
+    from ranfer.annotate.study import open_study
+    from ranfer.data import open_dataset
+
+    questions, actions = choose(attributes, key or [])
+    opened = open_dataset(data)
+    study = open_study(
+        opened,
+        split,
+        Store(database),
+        questions,
+        actions,
+        annotator,
+        adjudicator or [],
+        faces=faces,
+        order=order,
+        prefill=prefill,
+        blind=blind,
+        gold=gold,
+    )
+
+    def ready(links: list[tuple[Person, str]]) -> None:
+        out.print(f"{len(study.samples):,} faces; answers in {study.store.name}", markup=False, soft_wrap=True)
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            err.print("links travel unencrypted: let only people whom you trust into this network", markup=False)
+        for person, link in links:
+            out.print(
+                f"{person.name}{' (decides)' if person.adjudicator else ''}: {link}", markup=False, soft_wrap=True
+            )
+
+    serve(study, host, port, host_name or [], ready)
+
+
+@annotate.command()
+def agreement(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="What annotate serve wrote, or its URL.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for agreement.json and agreement.png.")],
+    gold: Annotated[
+        File, typer.Option(metavar="FILE", help="Known answers, as for annotate serve; needs --data.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="The dataset, where there is --gold.")] = None,
+    replicates: Annotated[int, typer.Option(min=1, help="How often faces are drawn for the intervals.")] = 400,
+) -> None:
+    """Say how far annotators agree, and how often each is right on gold faces, with intervals."""
+    _need_extra()
+    from ranfer.annotate.agreement import measure, measure_gold, write_agreement
+    from ranfer.annotate.questions import choose
+    from ranfer.annotate.store import Store
+    from ranfer.data import open_dataset
+    from ranfer.data.exchange import open_source
+    from ranfer.plots import plot_agreement
+
+    if (gold is None) != (data is None):
+        raise ConfigError("--gold and --data go together")
+    store = Store(database, create=False)
+    about = store.study()
+    questions, _ = choose(",".join(about["attributes"]))
+    answers = store.standing()
+    known = {}
+    if gold is not None and data is not None:
+        listed = open_source(gold, open_dataset(data), about["split"]).faces
+        known = {face.sample.id: face.attributes for face in listed}
+    with progress_bars() as progress:
+        found = measure(answers, questions, replicates, lambda done, total: progress("coefficients", done, total))
+    right = measure_gold(answers, questions, known)
+    write_agreement(folder / "agreement.json", about, found, right)
+    plot_agreement([(f"{row.attribute} {row.value}".strip(), row.coefficient, " ".join(row.annotators), row.figure)
+                    for row in found], folder / "agreement.png")  # fmt: skip
+    table = Table("attribute", "value", box=None, pad_edge=False)
+    table.add_column("coefficient", no_wrap=True)
+    table.add_column("annotators")
+    for heading in ("faces", "figure", "95 % interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in found:
+        table.add_row(
+            *map(escape, (row.attribute, row.value, row.coefficient, ", ".join(row.annotators))), *_numbers(row)
+        )
+    for gold_row in right:
+        table.add_row(gold_row.attribute, "", "right on gold", escape(gold_row.annotator), *_numbers(gold_row))
+    out.print(table)
+    out.print(f"in {folder}", markup=False, soft_wrap=True)
+
+
+def _numbers(row: Any) -> tuple[str, str, str]:
+    value, (low, high) = row.figure
+    return f"{row.faces:,}", f"{value:.3f}", f"{low:.3f} to {high:.3f}"
+
+
+def _need_extra() -> None:
+    if missing := [name for name in EXTRA if find_spec(name) is None]:
+        raise ConfigError(f"annotating: needs {missing[0]}, which pip install 'ranfer[annotate]' brings")
+
+
+def _is_database(source: str) -> bool:
+    if find_spec("sqlalchemy") is None:  # then nobody made one here
+        return False
+    from ranfer.annotate.store import is_database
+
+    return is_database(source)
+
+
+def _decided(source: str, folder: Path, shares: bool) -> Path:
+    _need_extra()
+    from ranfer.annotate.decide import write_decided
+    from ranfer.annotate.store import Store
+
+    path, found = write_decided(Store(source, create=False), folder, shares)
+    if found.waiting:
+        err.print(f"{len(found.waiting):,} faces wait for a decision and are left out", markup=False)
+    return path
 
 
 def _thresholds(given: list[str]) -> dict[str, float]:

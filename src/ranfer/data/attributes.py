@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ranfer.data.textfiles import parse_jsonl, read_lines, to_jsonl, write_text
 from ranfer.errors import DataError
-from ranfer.vocab import Attributes, Occlusion, Pose
+from ranfer.vocab import ESTIMATED, Attributes, Occlusion, Pose
 
 TURNED = (0, 30, 45)  # what people say of a pose: neither yaw nor pitch over 30 degrees, one of them over 30, over 45
+FREE = "none"  # what a face is called that nothing covers
+# What one person says: "occlusion", a set of kinds; "turned", degrees; angles by name; what was not said is absent.
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def to_line(face: str, attributes: Attributes) -> dict[str, Any]:
     occlusion: dict[str, float] = {kind.value: p for kind, p in rounded.items()}
     none = Attributes(rounded).none  # as a reader of the line computes it
     if not math.isnan(none):
-        occlusion["none"] = round(none, 6)
+        occlusion[FREE] = round(none, 6)
     values = {
         "turned": attributes.turned,
         "codes": dict(attributes.codes) or None,
@@ -110,9 +115,9 @@ def from_line(values: Mapping[str, Any], where: str) -> Attributes:
     occlusion = values.get("occlusion")
     if not isinstance(occlusion, dict | None):
         raise DataError(f"{where}: expected occlusion by kind, such as {{'upper': 0.1}}, got {occlusion!r}")
-    kinds = {name: p for name, p in (occlusion or {}).items() if name != "none"}
+    kinds = {name: p for name, p in (occlusion or {}).items() if name != FREE}
     if unknown := [name for name in kinds if name not in list(Occlusion)]:
-        raise DataError(f"{where}: no occlusion is called {unknown[0]!r}; there are {', '.join(Occlusion)} and none")
+        raise DataError(f"{where}: no occlusion is called {unknown[0]!r}; there are {', '.join(Occlusion)} and {FREE}")
     turned = values.get("turned")
     if turned is not None and (isinstance(turned, bool) or turned not in TURNED):
         raise DataError(f"{where}: expected turned to be one of {', '.join(map(str, TURNED))}, got {turned!r}")
@@ -123,6 +128,25 @@ def from_line(values: Mapping[str, Any], where: str) -> Attributes:
         codes=_of_kind(values, "codes", dict, where) or {},
         annotators=tuple(_of_kind(values, "annotators", list, where) or ()),
         decided=_of_kind(values, "decided", str, where),
+    )
+
+
+def merge_answers(said: Sequence[Answer], people: Sequence[str], decided: str | None) -> Attributes:
+    """What several people say of a face, as its attributes.
+
+    Each kind's probability is the share of people who chose it, angles are their mean, ``turned`` is the most frequent
+    (the least of several).
+    """
+    sets = [answer["occlusion"] for answer in said if "occlusion" in answer]
+    kinds = dict.fromkeys((*ESTIMATED, *sorted(set().union(*sets)))) if sets else {}
+    bins = Counter(answer["turned"] for answer in said if "turned" in answer)
+    posed = [[answer[name] for name in Pose._fields] for answer in said if answer.keys() >= set(Pose._fields)]
+    return Attributes(
+        occlusion={kind: sum(kind in chosen for chosen in sets) / len(sets) for kind in kinds},
+        pose=Pose(*(float(fmean(angles)) for angles in zip(*posed, strict=True))) if posed else None,
+        turned=min(bins, key=lambda degrees: (-bins[degrees], degrees)) if bins else None,
+        annotators=tuple(dict.fromkeys(people)),
+        decided=decided,
     )
 
 

@@ -7,25 +7,22 @@ JSONL too, which Label Studio keeps, so that probabilities and names come back w
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from ranfer.data.attributes import TURNED, AttributesFile, from_line, to_line
+from ranfer.data.attributes import FREE, TURNED, Answer, AttributesFile, from_line, merge_answers, to_line
 from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import THRESHOLD, LabelledFace
 from ranfer.data.textfiles import write_text
 from ranfer.errors import DataError
-from ranfer.vocab import ESTIMATED, Attributes, Occlusion, Pose
+from ranfer.vocab import Attributes, Occlusion, Pose
 
-_FREE = "none"
 # The page on which Label Studio asks for the attributes; names are those of the results.
 CONFIG = f"""<View>
   <Image name="image" value="$image"/>
   <Choices name="occlusion" toName="image" choice="multiple" showInline="true">
-{"".join(f'    <Choice value="{name}"/>{chr(10)}' for name in (*Occlusion, _FREE))}  </Choices>
+{"".join(f'    <Choice value="{name}"/>{chr(10)}' for name in (*Occlusion, FREE))}  </Choices>
   <Choices name="turned" toName="image" choice="single" showInline="true">
     <Choice value="0"/>
     <Choice value="30"/>
@@ -63,7 +60,7 @@ def _results(attributes: Attributes) -> list[dict[str, Any]]:
     results: list[tuple[str, str, Any]] = []
     if attributes.occlusion:
         kinds = [kind.value for kind, p in attributes.occlusion.items() if p >= THRESHOLD]
-        results.append(("occlusion", "choices", kinds or [_FREE]))
+        results.append(("occlusion", "choices", kinds or [FREE]))
     if attributes.turned is not None:
         results.append(("turned", "choices", [str(attributes.turned)]))
     for name, angle in zip(Pose._fields, attributes.pose or (), strict=False):
@@ -112,27 +109,22 @@ def read_labelstudio(path: Path) -> AttributesFile:
         if before is not None and (not said or (before.annotators and said == [_answer(_results(before), where)])):
             records[face] = before
         elif said:
-            records[face] = _together(said, people, max(times, default=None))
+            records[face] = merge_answers(said, people, max(times, default=None))
     return AttributesFile(path, records, {"from": "Label Studio"})
 
 
-_Answer = dict[
-    str, Any
-]  # "occlusion": a set of kinds, "turned": degrees, and angles by name; what was not said is absent
-
-
-def _answer(results: Sequence[Mapping[str, Any]], where: str) -> _Answer:
+def _answer(results: Sequence[Mapping[str, Any]], where: str) -> Answer:
     """What one annotation says; results of other controls are left alone."""
-    answer: _Answer = {}
+    answer: Answer = {}
     for result in results:
         name, value = result.get("from_name"), result["value"]
         if name == "occlusion":
-            unknown = [choice for choice in value["choices"] if choice not in (*Occlusion, _FREE)]
+            unknown = [choice for choice in value["choices"] if choice not in (*Occlusion, FREE)]
             if unknown:
                 raise DataError(
-                    f"{where}: no occlusion is called {unknown[0]!r}; there are {', '.join(Occlusion)} and {_FREE}"
+                    f"{where}: no occlusion is called {unknown[0]!r}; there are {', '.join(Occlusion)} and {FREE}"
                 )
-            answer["occlusion"] = {Occlusion(choice) for choice in value["choices"] if choice != _FREE}
+            answer["occlusion"] = {Occlusion(choice) for choice in value["choices"] if choice != FREE}
         elif name == "turned":
             degrees = str(value["choices"][0]) if value["choices"] else ""
             if degrees not in map(str, TURNED):
@@ -147,18 +139,4 @@ def _person(told: Any) -> str:
     """An annotator's number or, in exports that tell more, address."""
     return (
         str(told.get("email") or told["id"]) if isinstance(told, Mapping) else "unknown" if told is None else str(told)
-    )
-
-
-def _together(said: Sequence[_Answer], people: Sequence[str], decided: str | None) -> Attributes:
-    sets = [answer["occlusion"] for answer in said if "occlusion" in answer]
-    kinds = dict.fromkeys((*ESTIMATED, *sorted(set().union(*sets)))) if sets else {}
-    bins = Counter(answer["turned"] for answer in said if "turned" in answer)
-    posed = [[answer[name] for name in Pose._fields] for answer in said if answer.keys() >= set(Pose._fields)]
-    return Attributes(
-        occlusion={kind: sum(kind in chosen for chosen in sets) / len(sets) for kind in kinds},
-        pose=Pose(*(float(fmean(angles)) for angles in zip(*posed, strict=True))) if posed else None,
-        turned=min(bins, key=lambda degrees: (-bins[degrees], degrees)) if bins else None,
-        annotators=tuple(dict.fromkeys(people)),
-        decided=decided,
     )

@@ -1,0 +1,1 @@
+"""People check pose and occlusion in the browser; what they said is kept, compared and decided."""

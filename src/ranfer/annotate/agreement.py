@@ -1,0 +1,169 @@
+"""How far annotators agree, and how often each is right on gold faces, with intervals.
+
+Coefficients are those of statsmodels (Cohen, Fleiss) and of krippendorff (Krippendorff's alpha); intervals are
+percentiles over faces drawn with replacement. All leave answers out that are unsure or skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+from krippendorff import alpha
+from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
+
+from ranfer.annotate.questions import Question, suggest
+from ranfer.annotate.store import Answer
+from ranfer.data.textfiles import write_text
+from ranfer.metrics import LEVEL, Figure, Interval, share
+from ranfer.vocab import Attributes
+
+Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
+
+
+class Agreement(NamedTuple):
+    """One coefficient: of what, among whom, of how many faces."""
+
+    attribute: str
+    value: str  # empty for the attribute as a whole
+    coefficient: str
+    annotators: tuple[str, ...]
+    faces: int
+    figure: Figure
+
+
+class Gold(NamedTuple):
+    """How often an annotator gave the gold answer."""
+
+    annotator: str
+    attribute: str
+    faces: int
+    figure: Figure
+
+
+def measure(
+    answers: Sequence[Answer],
+    questions: Sequence[Question],
+    replicates: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    seed: int = 0,
+) -> list[Agreement]:
+    """Every coefficient, of each attribute as a whole and of each of its values against the others.
+
+    An answer of several values counts as one value of its own where the attribute is taken as a whole. Cohen's kappa is
+    that of two annotators and the faces of both, Fleiss's that of three or more and the faces of all, Krippendorff's
+    alpha that of all and the faces of at least two; it is ordinal where the values are steps of a scale. A coefficient
+    is NaN where nobody differs in what they say of any two faces.
+    """
+    found: list[Agreement] = []
+    people = tuple(sorted({answer.annotator for answer in answers if not answer.final}))
+    said = [answer for answer in answers if not answer.final and answer.status == "answered"]
+    faces = {face: row for row, face in enumerate(dict.fromkeys(answer.face for answer in said))}
+    total = sum(1 + len(question.values) for question in questions)
+    done = 0
+    for question in questions:
+        given: dict[tuple[int, int], tuple[str, ...]] = {}
+        for answer in said:
+            if question.name in answer.said:
+                given[faces[answer.face], people.index(answer.annotator)] = tuple(answer.said[question.name])
+        single = [(value.name,) for value in question.values]
+        kinds = single + sorted(set(given.values()) - set(single))
+        whole = _codes(len(faces), len(people), {place: kinds.index(chosen) for place, chosen in given.items()})
+        found += _coefficients(question.name, "", people, whole, question.ordered, replicates, seed)
+        progress(done := done + 1, total)
+        for value in question.values:
+            held = _codes(
+                len(faces), len(people), {place: int(value.name in chosen) for place, chosen in given.items()}
+            )
+            found += _coefficients(question.name, value.name, people, held, False, replicates, seed)
+            progress(done := done + 1, total)
+    return found
+
+
+def measure_gold(
+    answers: Sequence[Answer], questions: Sequence[Question], gold: Mapping[str, Attributes]
+) -> list[Gold]:
+    """How often each annotator, where sure, gave exactly the answer of a gold face, with Wilson intervals."""
+    found = []
+    said = [answer for answer in answers if not answer.final and answer.status == "answered" and answer.face in gold]
+    for person in sorted({answer.annotator for answer in said}):
+        for question in questions:
+            pairs = [
+                (suggest(question, gold[answer.face]), tuple(answer.said[question.name]))
+                for answer in said
+                if answer.annotator == person and question.name in answer.said
+            ]
+            right = [set(true) == set(told) for true, told in pairs if true]
+            found.append(Gold(person, question.name, len(right), share(sum(right), len(right))))
+    return found
+
+
+def _codes(n: int, people: int, given: Mapping[tuple[int, int], int]) -> Codes:
+    codes = np.full((n, people), -1)
+    for place, code in given.items():
+        codes[place] = code
+    return codes
+
+
+def _coefficients(
+    attribute: str, value: str, people: tuple[str, ...], codes: Codes, ordered: bool, replicates: int, seed: int
+) -> list[Agreement]:
+    kinds = int(codes.max(initial=0)) + 1
+
+    def figure(
+        name: str, who: tuple[str, ...], rows: Int[np.ndarray, "m k"], of: Callable[[Int[np.ndarray, "m k"]], float]
+    ) -> Agreement:
+        generator = np.random.default_rng(seed)
+        drawn = [of(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(replicates if len(rows) else 0)]
+        drawn = [one for one in drawn if not math.isnan(one)]
+        tail = (1 - LEVEL) / 2
+        low, high = np.quantile(drawn, [tail, 1 - tail]) if drawn else (math.nan, math.nan)
+        estimate = of(rows) if len(rows) else math.nan
+        return Agreement(attribute, value, name, who, len(rows), Figure(estimate, Interval(float(low), float(high))))
+
+    def cohen(rows: Int[np.ndarray, "m 2"]) -> float:
+        table = np.bincount(rows[:, 0] * kinds + rows[:, 1], minlength=kinds**2).reshape(kinds, kinds)
+        return float(cohens_kappa(table, return_results=False)) if np.unique(rows).size > 1 else math.nan
+
+    def fleiss(counts: Int[np.ndarray, "m k"]) -> float:
+        return float(fleiss_kappa(counts)) if (counts.sum(axis=0) > 0).sum() > 1 else math.nan
+
+    def krippendorff(counts: Int[np.ndarray, "m k"]) -> float:
+        if (counts.sum(axis=0) > 0).sum() < 2:
+            return math.nan
+        return float(alpha(value_counts=counts, level_of_measurement="ordinal" if ordered else "nominal"))
+
+    def count(rows: Codes) -> Int[np.ndarray, "m k"]:
+        return np.stack([(rows == kind).sum(axis=1) for kind in range(kinds)], axis=1)
+
+    found = []
+    for first, second in combinations(range(len(people)), 2):
+        pair = codes[:, [first, second]]
+        both = pair[(pair >= 0).all(axis=1)]
+        found.append(figure("Cohen's kappa", (people[first], people[second]), both, cohen))
+    if len(people) > 2:
+        found.append(figure("Fleiss's kappa", people, count(codes[(codes >= 0).all(axis=1)]), fleiss))
+    if len(people) > 1:
+        several = codes[(codes >= 0).sum(axis=1) > 1]
+        found.append(figure("Krippendorff's alpha", people, count(several), krippendorff))
+    return found
+
+
+def write_agreement(
+    path: Path, about: Mapping[str, Any], agreements: Sequence[Agreement], gold: Sequence[Gold]
+) -> None:
+    """The report as JSON, null where a figure is undefined."""
+
+    def plain(row: Agreement | Gold) -> dict[str, Any]:
+        numbers = zip(("value", "low", "high"), (row.figure.value, *row.figure.interval), strict=True)
+        figures = {name: None if math.isnan(number) else round(number, 6) for name, number in numbers}
+        return {name: value for name, value in row._asdict().items() if name != "figure"} | {"figure": figures}
+
+    report = {**about, "level": LEVEL, "agreement": [plain(a) for a in agreements], "gold": [plain(g) for g in gold]}
+    write_text(path, json.dumps(report, indent=2) + "\n")

@@ -1,0 +1,179 @@
+"""The annotator's web application: one page, and the few addresses that it asks.
+
+Every address but the page itself wants ``Authorization: Bearer TOKEN``, and gives JSON, or ``{"error": ...}``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException as PlainHTTPException
+
+from ranfer.annotate.queue import Queue
+from ranfer.annotate.store import Answer, ConflictError
+from ranfer.annotate.study import Person, Study
+from ranfer.errors import DataError, ImageError, RanferError
+
+STATIC = Path(__file__).parent / "static"
+LARGEST_FACE = 1024  # pixels; a larger picture is sent smaller
+Ticket = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
+
+
+class Given(BaseModel):
+    """An answer as the page sends it; ``seconds`` is how long the face was looked at."""
+
+    model_config = ConfigDict(extra="forbid")
+    ticket: Ticket
+    face: str = Field(max_length=1000)
+    status: Literal["answered", "unsure", "skipped"]
+    said: dict[str, list[str]] = Field(default_factory=dict, max_length=10)
+    note: str = Field("", max_length=2000)
+    seconds: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
+    replaces: Ticket | None = None
+
+
+def who(request: Request) -> Person:
+    """Whose token a request has."""
+    given = request.headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
+    people: Sequence[Person] = request.app.state.people
+    found = [person for person in people if hmac.compare_digest(person.token.encode(), given)]
+    if not found:
+        raise HTTPException(401, "expected the token of an annotator: open the page by the link that was printed")
+    return found[0]
+
+
+Someone = Annotated[Person, Depends(who)]
+
+
+def create_app(study: Study) -> FastAPI:
+    """The application of a study; its database is the only state that counts, queues are remade at any time."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.people = study.people
+    queues: dict[str, Queue] = {}
+
+    def known(face: str) -> str:
+        if face not in study.samples:
+            raise HTTPException(404, f"no face of this study is called {face[:80]!r}")
+        return face
+
+    def shown(person: Person, faces: list[str]) -> list[dict[str, Any]]:
+        """Faces as the page wants them: with one's own answer, and for an adjudicator those of the others."""
+        mine = {answer.face: answer for answer in study.store.standing(person.name, faces)}
+        others: dict[str, list[Mapping[str, Any]]] = {}
+        for answer in study.store.standing(faces=faces, final=False) if person.adjudicator else ():
+            others.setdefault(answer.face, []).append(_plain(answer))
+        return [
+            {
+                "id": face,
+                "suggested": study.suggested(face),
+                "answer": _plain(mine[face]) if face in mine else None,
+                "others": others.get(face, []),
+            }
+            for face in faces
+        ]
+
+    @app.get("/api/session")
+    def session(person: Someone) -> dict[str, Any]:
+        """Who is asked what, and the last faces; the page begins with this."""
+        queues[person.name] = study.queue(person)
+        past = study.store.latest(person.name, 40)
+        return {
+            "annotator": person.name,
+            "adjudicator": person.adjudicator,
+            "data": f"{study.dataset.name}:{study.dataset.path.name}",
+            "questions": [
+                {"name": q.name, "words": q.words, "hint": q.hint, "several": q.several, "alone": q.alone}
+                | {"values": [value._asdict() for value in q.values]}
+                for q in study.questions
+            ],
+            "actions": study.actions,
+            "total": len(queues[person.name].order),
+            "behind": shown(person, [answer.face for answer in reversed(past)]),
+        }
+
+    @app.get("/api/faces")
+    def faces(person: Someone, n: Annotated[int, Query(ge=1, le=100)]) -> dict[str, Any]:
+        """The next n open faces, then skipped ones, and how many are done."""
+        if person.name not in queues:
+            queues[person.name] = study.queue(person)
+        ahead = queues[person.name].ahead(n)
+        if not ahead:
+            ahead = [answer.face for answer in study.store.latest(person.name, n, "skipped")]
+        return {"faces": shown(person, ahead), "counts": study.store.counts(person.name)}
+
+    @app.post("/api/answers", status_code=201)
+    def add(person: Someone, given: Given) -> dict[str, str]:
+        """Keep an answer; it is on the disk when this is acknowledged."""
+        known(given.face)
+        asked = {question.name: question for question in study.questions}
+        problems = [
+            asked[name].check(values) if name in asked else f"nobody asked for {name[:80]!r}"
+            for name, values in given.said.items()
+        ]
+        if given.status == "answered" and asked.keys() - given.said.keys():
+            problems.append(f"expected an answer to {', '.join(sorted(asked.keys() - given.said.keys()))}, too")
+        if said := [problem for problem in problems if problem]:
+            raise HTTPException(422, said[0])
+        study.store.add(Answer(annotator=person.name, final=person.adjudicator, **given.model_dump()))
+        return {"ticket": given.ticket}
+
+    @app.delete("/api/answers/{ticket}")
+    def undo(person: Someone, ticket: Ticket) -> dict[str, Any]:
+        """Take an answer back; gives the face as it stands then."""
+        face = study.store.undo(person.name, ticket)
+        if person.name in queues:
+            queues[person.name].reopen(face)
+        return shown(person, [known(face)])[0]
+
+    @app.get("/api/image")
+    def image(person: Someone, face: str) -> Response:
+        """The pixels of a face, by its id and never by a path."""
+        picture = Image.fromarray(study.dataset.image(study.samples[known(face)]))
+        picture.thumbnail((LARGEST_FACE, LARGEST_FACE))
+        content = io.BytesIO()
+        picture.save(content, "PNG", compress_level=1)
+        return Response(content.getvalue(), media_type="image/png")
+
+    @app.get("/")
+    def page() -> FileResponse:
+        """The page; it reads its token from the part of the link that browsers keep to themselves."""
+        return FileResponse(STATIC / "index.html")
+
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return JSONResponse({"error": f"malformed request: {where}: {first['msg']}"}, 422)
+
+    @app.exception_handler(PlainHTTPException)
+    def refused(request: Request, error: PlainHTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code)
+
+    @app.exception_handler(RanferError)
+    def failed(request: Request, error: RanferError) -> JSONResponse:
+        status = 409 if isinstance(error, ConflictError) else 422 if isinstance(error, ImageError) else 500
+        if isinstance(error, DataError) and status == 500 and request.method == "DELETE":
+            status = 404
+        return JSONResponse({"error": str(error)}, status)
+
+    return app
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in answer._asdict().items()
+        if name in {"ticket", "annotator", "status", "said", "note", "seconds"}
+    }

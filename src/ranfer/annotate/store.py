@@ -1,0 +1,290 @@
+"""What annotators said, in a database: SQLite in WAL mode, or whatever else SQLAlchemy opens, such as PostgreSQL.
+
+Answers are appended and never changed, but for two marks: whether an answer stands, and when it was undone. At most one
+answer of an annotator to a face stands, which the database itself holds; so two windows, or two servers, cannot both
+win. A commit is on the disk before it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sql
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+
+from ranfer.annotate.questions import Said
+from ranfer.errors import ConfigError, DataError
+
+Status = Literal["answered", "unsure", "skipped"]
+MAGIC = b"SQLite format 3\0"
+
+_metadata = sql.MetaData()
+_study = sql.Table(
+    "study", _metadata, sql.Column("name", sql.String(40), primary_key=True), sql.Column("value", sql.Text)
+)
+_answer = sql.Table(
+    "answer",
+    _metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("ticket", sql.String(64), nullable=False, unique=True),  # given by the page: sent twice, kept once
+    sql.Column("annotator", sql.String(200), nullable=False),
+    sql.Column("face", sql.Text, nullable=False),
+    sql.Column("final", sql.Boolean, nullable=False),  # an adjudicator's, which decides
+    sql.Column("status", sql.String(10), nullable=False),
+    sql.Column("said", sql.Text, nullable=False),  # JSON, sorted, so that equal answers are equal texts
+    sql.Column("note", sql.Text, nullable=False),
+    sql.Column("seconds", sql.Float, nullable=False),
+    sql.Column("at", sql.String(40), nullable=False),
+    sql.Column("replaces", sql.String(64)),
+    sql.Column("undone", sql.String(40)),
+    sql.Column("stands", sql.Boolean, nullable=False),
+)
+_stands = sql.text("stands")
+sql.Index(
+    "one_stands", _answer.c.annotator, _answer.c.face, unique=True, sqlite_where=_stands, postgresql_where=_stands
+)
+sql.Index(
+    "by_status", _answer.c.annotator, _answer.c.status, _answer.c.id, sqlite_where=_stands, postgresql_where=_stands
+)
+sql.Index("by_face", _answer.c.face, sqlite_where=_stands, postgresql_where=_stands)
+
+
+class Answer(NamedTuple):
+    """What somebody said of a face; ``replaces`` is the ticket of the answer that it takes the place of."""
+
+    ticket: str
+    annotator: str
+    face: str
+    status: Status
+    said: Said
+    note: str = ""
+    seconds: float = 0.0
+    replaces: str | None = None
+    final: bool = False
+    at: str = ""
+
+
+class ConflictError(DataError):
+    """An answer to a face that has another answer by now, from another window."""
+
+
+def is_database(text: str) -> bool:
+    """Whether this is an annotation database: a URL such as ``postgresql+psycopg://host/name``, or an SQLite file."""
+    if "://" in text:
+        return True
+    path = Path(text)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+class Store:
+    """The answers of a study.
+
+    Raises:
+        ConfigError: no such kind of database, or its driver is not installed.
+        DataError: it cannot be opened.
+    """
+
+    def __init__(self, database: str, create: bool = True) -> None:
+        self.name = database if "://" not in database else sql.make_url(database).render_as_string(hide_password=True)
+        if not create and not is_database(database):
+            raise DataError(f"{database}: no annotation database")
+        try:
+            self._engine = sql.create_engine(database if "://" in database else f"sqlite:///{database}")
+        except (NoSuchModuleError, ArgumentError) as error:
+            raise ConfigError(f"--database {database}: {error}") from error
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"--database {self.name}: needs {error.name}; pip install 'ranfer[postgres]'") from error
+        if self._engine.dialect.name == "sqlite":
+            _tune_sqlite(self._engine)
+        self._writing = self._engine.execution_options(writing=True)
+        with self._change() as connection:
+            _metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _change(self) -> Iterator[sql.Connection]:
+        with self._told(), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _look(self) -> Iterator[sql.Connection]:
+        with self._told(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise DataError(f"{self.name}: {str(error.orig).strip()}") from error
+
+    def begin_study(self, about: Mapping[str, Any]) -> str:
+        """Say what the answers are about, or check that it is what they are about; gives the study's secret.
+
+        Raises:
+            ConfigError: the database holds answers to other data or questions.
+        """
+        with self._change() as connection:
+            known = _read_study(connection)
+            if not known:
+                rows = [{"name": name, "value": json.dumps(value)} for name, value in about.items()]
+                secret = {"name": "secret", "value": json.dumps(secrets.token_hex(32))}
+                connection.execute(_study.insert(), [*rows, secret])
+                known = _read_study(connection)
+        secret_text = str(known.pop("secret"))
+        if known != about:
+            raise ConfigError(f"--database {self.name}: is about {known}, not about {dict(about)}; name another one")
+        return secret_text
+
+    def study(self) -> dict[str, Any]:
+        """What the answers are about.
+
+        Raises:
+            DataError: no annotator was ever served from this database.
+        """
+        with self._look() as connection:
+            known = _read_study(connection)
+        if not known:
+            raise DataError(f"{self.name}: holds no annotations yet")
+        known.pop("secret")
+        return known
+
+    def add(self, answer: Answer) -> None:
+        """Keep an answer; it is on the disk when this returns, and once, also where it is sent again.
+
+        Raises:
+            ConflictError: another answer stands by now than the one it replaces; the other one stays.
+        """
+        row = answer._asdict() | {
+            "said": json.dumps({name: sorted(values) for name, values in answer.said.items()}, sort_keys=True),
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "stands": True,
+        }
+        mine = (_answer.c.annotator == answer.annotator) & (_answer.c.face == answer.face) & _answer.c.stands
+        try:
+            with self._change() as connection:
+                if connection.execute(sql.select(_answer.c.id).where(_answer.c.ticket == answer.ticket)).first():
+                    return
+                standing = connection.execute(sql.select(_answer.c.ticket).where(mine)).scalar()
+                if standing != answer.replaces:
+                    raise ConflictError(f"{answer.face}: was answered in another window, and that answer stays")
+                connection.execute(_answer.update().where(mine).values(stands=False))
+                connection.execute(_answer.insert(), [row])
+        except IntegrityError as error:
+            raise ConflictError(f"{answer.face}: was answered in another window at this moment") from error
+
+    def undo(self, annotator: str, ticket: str) -> str:
+        """Take an answer back, so that the one before it stands again, if there was one; gives the face.
+
+        Taking back what is taken back already changes nothing.
+
+        Raises:
+            DataError: the annotator gave no such answer.
+            ConflictError: it was replaced by another one.
+        """
+        with self._change() as connection:
+            mine = (_answer.c.annotator == annotator) & (_answer.c.ticket == ticket)
+            row = connection.execute(sql.select(_answer).where(mine)).mappings().first()
+            if row is None:
+                raise DataError(f"{annotator} gave no answer {ticket!r}")
+            if not row["stands"]:
+                if row["undone"] is None:
+                    raise ConflictError(f"{row['face']}: was answered anew since, and that answer stays")
+                return str(row["face"])
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            connection.execute(_answer.update().where(mine).values(stands=False, undone=now))
+            before = (_answer.c.annotator == annotator) & (_answer.c.ticket == row["replaces"])
+            connection.execute(_answer.update().where(before).values(stands=True))
+            return str(row["face"])
+
+    def standing(
+        self, annotator: str | None = None, faces: Sequence[str] | None = None, final: bool | None = None
+    ) -> list[Answer]:
+        """The answers that stand, in the order in which they were given: of an annotator, to faces, or final ones."""
+        query = sql.select(_answer).where(_answer.c.stands).order_by(_answer.c.id)
+        if annotator is not None:
+            query = query.where(_answer.c.annotator == annotator)
+        if faces is not None:
+            query = query.where(_answer.c.face.in_(faces))
+        if final is not None:
+            query = query.where(_answer.c.final.is_(final))
+        return self._answers(query)
+
+    def latest(self, annotator: str, n: int, status: Status | None = None) -> list[Answer]:
+        """An annotator's last n standing answers, the latest first; of a status, the first n, the earliest first."""
+        query = sql.select(_answer).where(_answer.c.stands, _answer.c.annotator == annotator).limit(n)
+        if status is None:
+            query = query.order_by(_answer.c.id.desc())
+        else:
+            query = query.where(_answer.c.status == status).order_by(_answer.c.id)
+        return self._answers(query)
+
+    def _answers(self, query: Any) -> list[Answer]:
+        with self._look() as connection:
+            return [_to_answer(row._asdict()) for row in connection.execute(query)]
+
+    def passed(self, faces: Sequence[str], annotator: str | None) -> set[str]:
+        """Those of the faces that an annotator answered or skipped; without an annotator, those that are decided."""
+        query = sql.select(_answer.c.face).where(_answer.c.stands, _answer.c.face.in_(faces))
+        query = query.where(_answer.c.final if annotator is None else _answer.c.annotator == annotator)
+        with self._look() as connection:
+            return set(connection.execute(query).scalars())
+
+    def counts(self, annotator: str) -> dict[Status, int]:
+        """How many faces an annotator answered, was unsure of, and skipped."""
+        query = sql.select(_answer.c.status, sql.func.count()).where(_answer.c.stands, _answer.c.annotator == annotator)
+        with self._look() as connection:
+            found = {row[0]: row[1] for row in connection.execute(query.group_by(_answer.c.status))}
+        return {
+            "answered": found.get("answered", 0),
+            "unsure": found.get("unsure", 0),
+            "skipped": found.get("skipped", 0),
+        }
+
+    def contested(self) -> list[str]:
+        """Faces on which annotators differ, or of which one is unsure, in the order of their ids."""
+        status, said = _answer.c.status, _answer.c.said
+        unsure = sql.func.sum(sql.case((status == "unsure", 1), else_=0)) > 0
+        differ = sql.func.count(sql.distinct(sql.case((status == "answered", said)))) > 1
+        query = sql.select(_answer.c.face).where(_answer.c.stands, _answer.c.final.is_(False))
+        query = query.group_by(_answer.c.face).having(sql.or_(unsure, differ)).order_by(_answer.c.face)
+        with self._look() as connection:
+            return list(connection.execute(query).scalars())
+
+
+def _read_study(connection: sql.Connection) -> dict[str, Any]:
+    return {row.name: json.loads(row.value) for row in connection.execute(sql.select(_study))}
+
+
+def _to_answer(row: Mapping[str, Any]) -> Answer:
+    values = {name: row[name] for name in Answer._fields}
+    return Answer(**values | {"said": json.loads(row["said"])})
+
+
+def _tune_sqlite(engine: sql.Engine) -> None:
+    """WAL, so that readers and the writer do not wait for each other; a commit waits for the disk."""
+
+    @sql.event.listens_for(engine, "connect")
+    def connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # the driver opens no transactions behind our back
+        for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {setting}")
+
+    @sql.event.listens_for(engine, "begin")
+    def begin(connection: sql.Connection) -> None:
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

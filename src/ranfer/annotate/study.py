@@ -1,0 +1,126 @@
+"""What is annotated by whom: faces, questions, people and their links, and each one's queue."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ranfer.annotate.questions import Question, suggest
+from ranfer.annotate.queue import Order, Queue, in_order, weave_gold
+from ranfer.annotate.store import Store
+from ranfer.data.dataset import Dataset, first_few
+from ranfer.data.exchange import open_source
+from ranfer.data.subsets import read_list, resolve
+from ranfer.errors import ConfigError, DataError
+from ranfer.vocab import Attributes, Sample
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a link of their own; an adjudicator sees who said what, and decides."""
+
+    name: str
+    adjudicator: bool
+    token: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the page needs.
+
+    samples: the faces that are asked, by id.  actions: keys that are no answers, by what they do.
+    estimates: what a model or another file says of faces; ``blind`` uses it for the order alone.
+    gold: faces whose answer is known, and that annotators meet among the others.
+    """
+
+    dataset: Dataset
+    samples: Mapping[str, Sample]
+    questions: Sequence[Question]
+    actions: Mapping[str, str]
+    store: Store
+    people: Sequence[Person]
+    order: Order = "random"
+    estimates: Mapping[str, Attributes] = field(default_factory=dict)
+    blind: bool = False
+    gold: Mapping[str, Attributes] = field(default_factory=dict)
+
+    def queue(self, person: Person) -> Queue:
+        """A new queue of somebody's open faces, as things stand: for an adjudicator, those that people differ on."""
+        if person.adjudicator:
+            return Queue(self.store.contested(), lambda faces: self.store.passed(faces, None))
+        contested = self.store.contested() if self.order == "disagreements" else ()
+        faces = in_order(list(self.samples), person.name, self.order, self.questions, self.estimates, contested)
+        return Queue(weave_gold(faces, self.gold), lambda faces: self.store.passed(faces, person.name))
+
+    def suggested(self, face: str) -> dict[str, Sequence[str]]:
+        """What the page fills in beforehand: the estimate's answer, where there is one and nobody is blind."""
+        known = None if self.blind else self.estimates.get(face)
+        if known is None:
+            return {}
+        said = {question.name: suggest(question, known) for question in self.questions}
+        return {name: values for name, values in said.items() if values}
+
+
+def open_study(
+    dataset: Dataset,
+    split: str,
+    store: Store,
+    questions: Sequence[Question],
+    actions: Mapping[str, str],
+    annotators: Sequence[str],
+    adjudicators: Sequence[str] = (),
+    *,
+    faces: Path | None = None,
+    order: Order = "random",
+    prefill: Path | None = None,
+    blind: bool = False,
+    gold: Path | None = None,
+) -> Study:
+    """A study of the faces of a split, or of those of them that a list names.
+
+    Links stay the same as long as the database does.
+
+    Raises:
+        ConfigError: names that are repeated or empty, an order that needs estimates, a database of another study.
+        DataError: files that cannot be read or name other faces; ids that no database can hold.
+    """
+    names = [*annotators, *adjudicators]
+    if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise ConfigError("--annotator, --adjudicator: expected at least one name, and each of them once")
+    if order == "uncertain" and prefill is None:
+        raise ConfigError("--order uncertain: needs --prefill, to know what is uncertain; --blind hides its answers")
+    samples = dataset.split(split)
+    if faces is not None:
+        listed = read_list(faces)
+        samples = [samples[place] for place in resolve(listed, [sample.id for sample in samples])]
+    if odd := [repr(sample.id) for sample in samples if not _is_text(sample.id)]:
+        raise DataError(f"{dataset.path}: ids that no database can hold: {first_few(odd)}")
+    by_id = {sample.id: sample for sample in samples}
+    about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
+    secret = store.begin_study(about)
+    for name in names:
+        given = store.latest(name, 1)
+        if given and given[0].final != (name in adjudicators):
+            raise ConfigError(
+                f"{name}: was {'adjudicator' if given[0].final else 'annotator'} before, and cannot change"
+            )
+    people = [
+        Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
+        for name in names
+    ]
+
+    def told(path: Path | None) -> dict[str, Attributes]:
+        if path is None:
+            return {}
+        return {face.sample.id: face.attributes for face in open_source(path, dataset, split).faces}
+
+    known = {face: attributes for face, attributes in told(gold).items() if face in by_id}
+    return Study(dataset, by_id, questions, actions, store, people, order, told(prefill), blind, known)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is text at all: those of files may be any bytes."""
+    return "\0" not in name and not any("\ud800" <= letter <= "\udfff" for letter in name)

@@ -1,0 +1,306 @@
+"""The annotator over HTTP: who may ask what, what is refused, and the commands around it."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from layouts import save
+from ranfer.annotate.app import create_app
+from ranfer.annotate.guard import LARGEST, guarded
+from ranfer.annotate.questions import choose
+from ranfer.annotate.store import Store
+from ranfer.annotate.study import open_study
+from ranfer.data import open_dataset
+from ranfer.data.attributes import read_attributes, write_attributes
+from ranfer.data.drawn import draw_face
+from ranfer.errors import ConfigError, DataError
+from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion
+from test_cli import run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from kill_annotator import kill_often
+
+HOME = "http://127.0.0.1:8640"
+FACES = 12
+
+
+@pytest.fixture
+def faces(tmp_path, rng_faces):
+    folder = tmp_path / "faces"
+    for number, pixels in enumerate(rng_faces):
+        save(folder / f"face{number:02d}.png", pixels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rng_faces():
+    generator = np.random.default_rng(0)
+    return [draw_face(list(Expression)[number % 8], generator) for number in range(FACES)]
+
+
+@pytest.fixture
+def study(faces, tmp_path):
+    def study(annotators=("anna", "ben"), adjudicators=("judge",), names="occlusion", **options):
+        store = Store(str(tmp_path / "a.sqlite"))
+        questions, actions = choose(names)
+        return open_study(
+            open_dataset(f"folder:{faces}"), "all", store, questions, actions, annotators, adjudicators, **options
+        )
+
+    return study
+
+
+class Client:
+    """Somebody's browser."""
+
+    def __init__(self, study, name):
+        (person,) = (person for person in study.people if person.name == name)
+        app = guarded(create_app(study))
+        headers = {"authorization": f"Bearer {person.token}"}
+        self.http = TestClient(app, base_url=HOME, headers=headers, raise_server_exceptions=False)
+        self.tickets = 0
+
+    def get(self, path, status=200):
+        found = self.http.get(path)
+        assert found.status_code == status, found.text
+        return found.json()
+
+    def say(self, face, *kinds, status=201, **more):
+        self.tickets += 1
+        given = {"ticket": f"{id(self) % 16**8:016x}{self.tickets:016x}", "face": face, "status": "answered"}
+        found = self.http.post("/api/answers", json=given | {"said": {"occlusion": list(kinds)}} | more)
+        assert found.status_code == status, found.text
+        return found.json()
+
+
+def test_the_page_asks_what_it_was_told_to_and_goes_on_face_by_face(study):
+    anna = Client(study(), "anna")
+    session = anna.get("/api/session")
+    assert session["annotator"] == "anna" and session["total"] == FACES and session["actions"]["undo"] == "z"
+    assert [value["key"] for value in session["questions"][0]["values"]] == list("nulseo")
+    seen = []
+    while faces := anna.get("/api/faces?n=2")["faces"]:
+        seen.append(faces[0]["id"])
+        anna.say(faces[0]["id"], "none")
+    assert len(set(seen)) == FACES
+    assert anna.get("/api/faces?n=1")["counts"] == {"answered": FACES, "unsure": 0, "skipped": 0}
+    assert [face["id"] for face in anna.get("/api/session")["behind"]] == seen
+
+
+def test_a_skipped_face_comes_back_at_the_end(study):
+    anna = Client(study(), "anna")
+    first = anna.get("/api/faces?n=1")["faces"][0]["id"]
+    given = {"ticket": "0" * 32, "face": first, "status": "skipped"}
+    assert anna.http.post("/api/answers", json=given).status_code == 201
+    while (face := anna.get("/api/faces?n=1")["faces"][0])["id"] != first:
+        anna.say(face["id"], "none")
+    assert face["answer"]["status"] == "skipped"
+    anna.say(first, "none", replaces="0" * 32)
+    assert anna.get("/api/faces?n=1")["faces"] == []
+
+
+def test_annotators_are_blind_to_each_other_and_the_adjudicator_sees_who_said_what(study):
+    made = study()
+    anna, ben, judge = (Client(made, name) for name in ("anna", "ben", "judge"))
+    anna.say("face03", "upper", note="a bonnet")
+    ben.say("face03", "none")
+    anna.say("face04", "none")
+    ben.say("face04", "none")
+    for path in ("/api/faces?n=100", "/api/session"):
+        said = json.dumps(ben.get(path))
+        assert "anna" not in said and "upper" not in said.split('"behind"')[-1] and "bonnet" not in said
+    (face,) = judge.get("/api/faces?n=10")["faces"]
+    assert face["id"] == "face03"
+    assert [(o["annotator"], o["said"]["occlusion"], o["note"]) for o in face["others"]] == [
+        ("anna", ["upper"], "a bonnet"),
+        ("ben", ["none"], ""),
+    ]
+    judge.say("face03", "side")
+    assert judge.get("/api/faces?n=10")["faces"] == []
+
+
+def test_undoing_opens_a_face_again(study):
+    anna = Client(study(), "anna")
+    first = anna.get("/api/faces?n=1")["faces"][0]["id"]
+    ticket = anna.say(first, "none")["ticket"]
+    found = anna.http.delete(f"/api/answers/{ticket}")
+    assert found.json() == {"id": first, "suggested": {}, "answer": None, "others": []}
+    assert anna.get("/api/faces?n=1")["faces"][0]["id"] == first
+    assert "gave no answer" in anna.http.delete(f"/api/answers/{'0' * 32}").json()["error"]
+
+
+def test_a_model_fills_in_what_it_believes_unless_annotators_are_to_be_blind(study, tmp_path):
+    estimates = {f"face{n:02d}": Attributes(dict.fromkeys(ESTIMATED, n / 20)) for n in range(FACES)}
+    write_attributes(tmp_path / "auto.jsonl", estimates, {})
+    shown = Client(study(prefill=tmp_path / "auto.jsonl", order="uncertain"), "anna").get("/api/faces?n=12")["faces"]
+    assert shown[0]["id"] == "face10" and shown[0]["suggested"] == {"occlusion": ["eyewear", "lower", "side", "upper"]}
+    assert shown[-1]["suggested"] == {"occlusion": ["none"]}
+    blind = study(prefill=tmp_path / "auto.jsonl", order="uncertain", blind=True)
+    hidden = Client(blind, "anna").get("/api/faces?n=12")["faces"]
+    assert [face["id"] for face in hidden] == [face["id"] for face in shown]
+    assert not any(face["suggested"] for face in hidden)
+    with pytest.raises(ConfigError, match="needs --prefill"):
+        study(order="uncertain")
+
+
+def test_a_face_is_a_png_of_its_own_pixels(study, rng_faces):
+    found = Client(study(), "anna").http.get("/api/image?face=face05")
+    assert found.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(found.content))), rng_faces[5])
+
+
+def test_an_unreadable_face_is_told_and_the_others_go_on(study, faces):
+    (faces / "face05.png").write_bytes(b"no picture")
+    anna = Client(study(), "anna")
+    assert "face05.png: not a readable picture" in anna.get("/api/image?face=face05", 422)["error"]
+
+
+@pytest.mark.parametrize("face", ["../secret.txt", "/etc/passwd", "faces/face01.png", "face99", "..%2Fsecret"])
+def test_nothing_but_a_face_of_the_study_is_served(study, tmp_path, face):
+    (tmp_path / "secret.txt").write_text("secret")
+    assert "no face of this study" in Client(study(), "anna").get(f"/api/image?face={face}", 404)["error"]
+
+
+@pytest.mark.parametrize("path", ["/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/../app.py"])
+def test_no_file_outside_of_the_pages_own_is_served(study, path):
+    assert Client(study(), "anna").http.get(path).status_code in (404, 405)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "message"),
+    [
+        ({"authorization": ""}, 401, "expected the token of an annotator"),
+        ({"authorization": "Bearer é"}, 401, "expected the token"),
+        ({"host": "evil.example"}, 421, "does not go by the name 'evil.example'"),
+        ({"host": "[::1"}, 421, "does not go by"),
+        ({"origin": "http://evil.example"}, 403, "a page of 'http://evil.example' has no business here"),
+        ({"origin": "http://127.0.0.1:1"}, 403, "no business"),
+        ({"origin": "null"}, 403, "no business"),
+    ],
+)
+def test_a_stranger_is_refused(study, headers, status, message):
+    found = Client(study(), "anna").http.get(
+        "/api/session", headers={name: value.encode("latin-1") for name, value in headers.items()}
+    )
+    assert found.status_code == status and message in found.json()["error"]
+
+
+@pytest.mark.parametrize("host", ["localhost:8640", "127.0.0.1", "192.168.1.7:80", "[::1]:8640"])
+def test_addresses_and_own_names_are_let_in(study, host):
+    headers = {"host": host, "origin": f"http://{host}"}
+    assert Client(study(), "anna").http.get("/api/session", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({"said": {"occlusion": ["hat"]}}, 422, "no value is called 'hat'"),
+        ({"said": {"occlusion": ["none", "upper"]}}, 422, "none goes with no other value"),
+        ({"said": {"beard": ["yes"]}}, 422, "nobody asked for 'beard'"),
+        ({"said": {}}, 422, "expected an answer to occlusion, too"),
+        ({"face": "face99"}, 404, "no face of this study is called 'face99'"),
+        ({"ticket": "../1"}, 422, "malformed request: body.ticket"),
+        ({"status": "perhaps"}, 422, "malformed request: body.status"),
+        ({"seconds": -1}, 422, "malformed request: body.seconds"),
+        ({"annotator": "ben"}, 422, "malformed request: body.annotator"),
+        ({"note": "x" * 3000}, 422, "malformed request: body.note"),
+        ({"note": "x" * LARGEST}, 413, "expected a request of at most 16,384 bytes"),
+    ],
+)
+def test_a_malformed_or_oversized_answer_is_refused_and_nothing_is_kept(study, change, status, message):
+    anna = Client(study(), "anna")
+    given = {"ticket": "0" * 32, "face": "face01", "status": "answered", "said": {"occlusion": ["none"]}}
+    found = anna.http.post("/api/answers", json=given | change)
+    assert found.status_code == status and message in found.json()["error"]
+    assert anna.get("/api/faces?n=1")["counts"]["answered"] == 0
+
+
+def test_a_body_that_does_not_tell_its_size_is_measured(study):
+    anna = Client(study(), "anna")
+    assert anna.http.post("/api/answers", content=iter([b"x" * 9000] * 3)).status_code == 413
+    assert "malformed request" in anna.http.post("/api/answers", content=b"{").json()["error"]
+
+
+def test_two_windows_of_one_annotator_do_not_overwrite_each_other(study):
+    anna = Client(study(), "anna")
+    anna.say("face01", "none")
+    assert "answered in another window" in anna.say("face01", "upper", status=409)["error"]
+
+
+def test_names_and_faces_that_make_no_sense_are_refused(study, faces):
+    for people in (((), ()), (("anna", "anna"), ()), (("anna",), ("anna",)), ((" ",), ())):
+        with pytest.raises(ConfigError, match="expected at least one name"):
+            study(*people)
+    Client(study(), "anna").say("face01", "none")
+    with pytest.raises(ConfigError, match="anna: was annotator before"):
+        study(("ben",), ("anna",))
+    (faces / "list.txt").write_text("face01\nface99\n")
+    with pytest.raises(DataError, match="face99"):
+        study(faces=faces / "list.txt")
+    (faces / "list.txt").write_text("face01\n")
+    assert list(study(faces=faces / "list.txt").samples) == ["face01"]
+
+
+def test_what_was_decided_is_exported_in_every_format_and_read_again(study, faces, tmp_path):
+    made = study()
+    anna, ben = Client(made, "anna"), Client(made, "ben")
+    for number in range(6):
+        anna.say(f"face{number:02d}", "upper" if number < 3 else "none")
+        ben.say(f"face{number:02d}", "upper" if number < 2 else "none", note="a note")
+    data = ("--data", f"folder:{faces}", "--split", "all")
+    database, out = tmp_path / "a.sqlite", tmp_path / "out"
+    words = ("--format", "manifest,lists,csv,coco,labelstudio,attributes")
+    found = run("annotate", "export", database, *data, "--out", out, *words)
+    assert "1 faces wait for a decision and are left out" in found.stderr
+    decided = read_attributes(out / "decided.jsonl")
+    assert list(decided.records) == [f"face{number:02d}" for number in (0, 1, 3, 4, 5)]
+    assert decided.about["annotators"] == ["anna", "ben"] and decided.about["waiting"] == 1
+    manifest = read_attributes(out / "occlusion_upper.jsonl")
+    assert list(manifest.records) == ["face00", "face01"] and manifest.about["source"]["annotators"] == ["anna", "ben"]
+    table = (out / "answers.csv").read_text().splitlines()
+    assert table[0] == "id,annotator,final,status,occlusion,note,seconds,at" and len(table) == 13
+    run("annotate", "export", out / "labelstudio.json", *data, "--out", tmp_path / "again", "--format", "attributes")
+    assert read_attributes(tmp_path / "again" / "attributes.jsonl").records == decided.records
+    run("annotate", "export", database, *data, "--out", out, "--shares", "--format", "attributes")
+    shared = read_attributes(out / "attributes.jsonl").records
+    assert shared["face02"].occlusion[Occlusion.UPPER] == 0.5
+
+
+def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
+    made = study()
+    for name in ("anna", "ben"):
+        client = Client(made, name)
+        for number in range(FACES):
+            client.say(f"face{number:02d}", "upper" if number < (4 if name == "anna" else 5) else "none")
+    gold = {f"face{number:02d}": Attributes(dict.fromkeys(ESTIMATED, 0.0)) for number in range(5, 9)}
+    write_attributes(tmp_path / "gold.jsonl", gold, {})
+    words = ("--replicates", 20, "--gold", tmp_path / "gold.jsonl", "--data", f"folder:{faces}")
+    found = run("annotate", "agreement", tmp_path / "a.sqlite", "--out", tmp_path / "out", *words)
+    report = json.loads((tmp_path / "out" / "agreement.json").read_text())
+    (kappa,) = (row for row in report["agreement"] if row["value"] == "upper" and "Cohen" in row["coefficient"])
+    # 4 both yes, 1 only ben, 7 both no: observed 11/12, expected (4 5 + 8 7) / 144.
+    assert kappa["figure"]["value"] == pytest.approx((11 / 12 - 76 / 144) / (1 - 76 / 144), abs=1e-5)
+    assert [(row["annotator"], row["faces"], row["figure"]["value"]) for row in report["gold"]] == [
+        ("anna", 4, 1.0),
+        ("ben", 4, 1.0),
+    ]
+    assert "Krippendorff's alpha" in found.stdout and "right on gold" in found.stdout
+    assert (tmp_path / "out" / "agreement.png").stat().st_size > 5000
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["ranfer.cli.annotate"], "find_spec", lambda name: None)
+    words = ("--data", "folder:x", "--split", "all", "--attributes", "occlusion", "--annotator", "anna")
+    found = run("annotate", "serve", *words, status=2)
+    assert found.stderr == "annotating: needs fastapi, which pip install 'ranfer[annotate]' brings\n"
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_server_is_killed(tmp_path):
+    outcome = kill_often(tmp_path, kills=2, seed=0, faces=400)
+    assert outcome.lost == 0 and outcome.acknowledged > 10

@@ -1,0 +1,163 @@
+"""What annotators said stays: on SQLite, and with ``make test-postgres`` on PostgreSQL, by the same tests."""
+
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ranfer.annotate.store import Answer, ConflictError, Store, is_database
+from ranfer.errors import ConfigError, DataError
+
+ABOUT = {"data": "folder:faces", "split": "all", "attributes": ["occlusion"]}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """The URL of a PostgreSQL that is made for these tests and listens on a socket in their folder only."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    initdb = shutil.which("initdb", path=os.pathsep.join([*map(str, programs[-1:]), os.environ["PATH"]]))
+    if initdb is None:
+        pytest.fail("needs PostgreSQL, as Debian's package postgresql")
+    bin_ = Path(initdb).parent
+    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []  # PostgreSQL does not run as root
+    if other:
+        shutil.chown(folder, "postgres")
+    server = ["-D", str(folder / "data"), "-w", "-l", str(folder / "log")]
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder}"
+    run = {"check": True, "capture_output": True, "cwd": "/"}
+    subprocess.run([*other, str(bin_ / "initdb"), "-D", str(folder / "data"), "-A", "trust", "-U", "lab"], **run)
+    subprocess.run([*other, str(bin_ / "pg_ctl"), *server, "-o", options, "start"], check=True, cwd="/", timeout=60)
+    yield f"postgresql+psycopg://lab@/postgres?host={folder}"
+    subprocess.run([*other, str(bin_ / "pg_ctl"), *server, "-m", "immediate", "stop"], **run)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        return str(tmp_path / "answers.sqlite")
+    url = request.getfixturevalue("postgres")
+    store = Store(url)
+    with store._change() as connection:
+        connection.exec_driver_sql("DROP TABLE study, answer")
+    store.close()
+    return url
+
+
+@pytest.fixture
+def store(database):
+    opened = Store(database)
+    yield opened
+    opened.close()
+
+
+def answer(ticket, face="a", annotator="anna", kinds=("upper",), **more):
+    return Answer(ticket, annotator, face, "answered", {"occlusion": list(kinds)}, **more)
+
+
+def test_an_answer_is_there_after_the_database_was_opened_again(store, database):
+    store.add(answer("t1", kinds=("upper", "eyewear"), note="a hat, “perhaps”", seconds=0.2))
+    again = Store(database, create=False)
+    (found,) = again.standing()
+    again.close()
+    assert found.said == {"occlusion": ["eyewear", "upper"]} and found.note == "a hat, “perhaps”"
+    assert found.at.endswith("+00:00") and found.seconds == 0.2
+
+
+def test_an_answer_that_is_sent_twice_counts_once(store):
+    store.add(answer("t1"))
+    store.add(answer("t1"))
+    assert len(store.standing()) == 1
+
+
+def test_an_answer_replaces_the_one_that_it_names_and_no_other(store):
+    store.add(answer("t1"))
+    with pytest.raises(ConflictError, match="a: was answered in another window"):
+        store.add(answer("t2", kinds=("side",)))
+    store.add(answer("t3", kinds=("side",), replaces="t1"))
+    with pytest.raises(ConflictError):
+        store.add(answer("t4", replaces="t1"))
+    assert [found.ticket for found in store.standing()] == ["t3"]
+
+
+def test_undoing_brings_back_what_was_replaced_and_then_opens_the_face(store):
+    store.add(answer("t1"))
+    store.add(answer("t2", kinds=("side",), replaces="t1"))
+    with pytest.raises(ConflictError, match="answered anew"):
+        store.undo("anna", "t1")
+    assert store.undo("anna", "t2") == "a"
+    assert [found.ticket for found in store.standing()] == ["t1"]
+    store.undo("anna", "t2")  # sent twice
+    store.undo("anna", "t1")
+    assert store.standing() == []
+    store.add(answer("t5"))
+    with pytest.raises(DataError, match="anna gave no answer 'none'"):
+        store.undo("anna", "none")
+    with pytest.raises(DataError, match="ben gave no answer"):
+        store.undo("ben", "t5")
+
+
+def test_of_many_windows_at_once_one_wins(store):
+    def race(number):
+        try:
+            store.add(answer(f"t{number}"))
+        except ConflictError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(race, range(24))) == 1
+    assert len(store.standing()) == 1
+
+
+def test_faces_on_which_people_differ_or_one_is_unsure_are_contested(store):
+    for face, *kinds in (("same", "upper", "upper"), ("other", "upper", "side"), ("one", "upper")):
+        for who, kind in zip(("anna", "ben"), kinds, strict=False):
+            store.add(answer(f"{who}-{face}", face, who, (kind,)))
+    store.add(answer("u", "unsure")._replace(status="unsure"))
+    store.add(answer("s", "skipped")._replace(status="skipped"))
+    store.add(answer("s2", "skipped", "ben"))
+    assert store.contested() == ["other", "unsure"]
+    store.add(answer("f", "other", "judge", final=True))
+    assert store.contested() == ["other", "unsure"]
+    assert store.passed(["other", "unsure"], None) == {"other"}
+
+
+def test_progress_and_history_are_each_annotators_own(store):
+    for number in range(5):
+        store.add(answer(f"t{number}", f"f{number}")._replace(status="skipped" if number < 2 else "answered"))
+    store.add(answer("b", "f0", "ben"))
+    assert store.counts("anna") == {"answered": 3, "unsure": 0, "skipped": 2}
+    assert [found.face for found in store.latest("anna", 2)] == ["f4", "f3"]
+    assert [found.face for found in store.latest("anna", 5, "skipped")] == ["f0", "f1"]
+    assert store.passed(["f0", "f4", "f9"], "ben") == {"f0"}
+
+
+def test_a_database_of_another_study_is_refused_and_the_links_stay_the_same(store):
+    secret = store.begin_study(ABOUT)
+    assert store.begin_study(ABOUT) == secret and store.study() == ABOUT
+    with pytest.raises(ConfigError, match=r"is about .*'split': 'all'.* not about .*'split': 'test'"):
+        store.begin_study(ABOUT | {"split": "test"})
+
+
+def test_what_is_no_annotation_database_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "a"}\n')
+    assert not is_database(str(tmp_path / "a.jsonl")) and is_database("postgresql://lab@host/name")
+    with pytest.raises(DataError, match="no annotation database"):
+        Store(str(tmp_path / "none.sqlite"), create=False)
+    with pytest.raises(DataError, match=r"a\.jsonl: file is not a database"):
+        Store(str(tmp_path / "a.jsonl"))
+    with pytest.raises(ConfigError, match="--database nonsense://x"):
+        Store("nonsense://x")
+    with pytest.raises(DataError, match="holds no annotations yet"):
+        Store(str(tmp_path / "new.sqlite")).study()
+
+
+def test_a_password_is_not_shown(tmp_path):
+    with pytest.raises(DataError) as error:
+        Store("postgresql+psycopg://lab:secret@127.0.0.1:9/none?connect_timeout=2")
+    assert "secret" not in str(error.value) and "***" in str(error.value)
