@@ -1,6 +1,7 @@
 """The files of a report: what programs read, what people read, and that pictures are there and are drawn."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -163,6 +164,15 @@ def test_the_page_of_regions_shows_a_right_and_a_wrong_answer_of_each_expression
     assert [row[1] for row in page] == [2, None, 5]
     assert page[0][0] in (0, 1)
     assert page[2][0] is None
+
+
+def test_two_models_are_called_by_as_much_of_their_paths_as_tells_them_apart(made):
+    def named(first, other):
+        return plots.titles(replace(made.evaluation, source={"file": first}, against={"file": other}))
+
+    assert named("runs/a.onnx", "runs/b.onnx") == ["a.onnx", "b.onnx"]
+    assert named("runs/x/seed-0/best.onnx", "runs/y/seed-0/best.onnx") == ["x/seed-0/best.onnx", "y/seed-0/best.onnx"]
+    assert named("runs/a.onnx", "runs/a.onnx") == ["a.onnx", "a.onnx"]
 
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):

@@ -105,10 +105,12 @@ def region_names(description: dict[str, Any], count: int) -> list[str]:
 
 
 def titles(evaluation: Evaluation) -> list[str]:
-    """What the models are called in headings: their files' names, with the folder where both have the same."""
+    """What the models are called in headings: their files' names, with the folders that tell them apart."""
     files = [Path(str(told.get("file", "model"))) for told in (evaluation.source, evaluation.against) if told]
-    alike = len({file.name for file in files}) < len(files)
-    return ["/".join(file.parts[-2:]) if alike else file.name for file in files]
+    parts = 1
+    while len({file.parts[-parts:] for file in files}) < len(set(files)):
+        parts += 1
+    return ["/".join(file.parts[-parts:]) for file in files]
 
 
 @contextmanager

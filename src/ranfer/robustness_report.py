@@ -193,6 +193,7 @@ def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
                 values = 100 * np.array(
                     [[cell.covered, cell.accuracy[series].value, *cell.accuracy[series].interval] for cell in row]
                 )
+                values[:, 0] += (series - (len(names) - 1) / 2) * 1.2  # side by side, so that no interval hides another
                 axes.vlines(values[:, 0], values[:, 2], values[:, 3], color=colour, linewidth=1.2)
                 axes.plot(*values[:, :2].T, f"{marker}-", color=colour, markersize=4, linewidth=1.4, label=name)
             axes.set(title=title, ylim=(0, 100))
@@ -205,4 +206,4 @@ def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
         figure = grid[0, 0].figure
         figure.supxlabel(f"covered share of the face, %; n = {len(found.ids):,}, 95 % intervals", size=10)
         if len(names) > 1:
-            figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+            figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
