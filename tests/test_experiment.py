@@ -181,7 +181,7 @@ def test_settings_of_a_row_that_make_no_sense_are_refused_with_its_name(file):
     table = table_of(file, rows={"baseline": {"changes": ["model.attention=none"]}})
     with pytest.raises(ConfigError, match="row baseline: 1 wrong setting"):
         configure(table)
-    table = table_of(file, rows={"baseline": {"changes": BASELINE}, "other": {"changes": ["data.valid=test"]}})
+    table = table_of(file, rows={"baseline": {"changes": BASELINE}, "other": {"changes": ["data.valid=other"]}})
     with pytest.raises(ConfigError, match="judged on the same faces"):
         configure(table)
 

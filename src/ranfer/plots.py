@@ -294,7 +294,7 @@ def plot_agreement(rows: Sequence[tuple[str, str, str, Figure]], path: Path) -> 
     names = list(dict.fromkeys(row[1] for row in shown))
     colours = dict(zip(names, (BLUE, ORANGE, GREY), strict=False))
     labels = [f"{what}: {who}" if name.startswith("Cohen") else what for what, name, who, _ in shown]
-    with _picture(path, 1, 1, (8.0, 1.2 + 0.28 * len(shown))) as axes:
+    with picture(path, 1, 1, (8.0, 1.2 + 0.28 * len(shown))) as axes:
         for place, (_, name, _, figure) in enumerate(shown):
             axes.plot(figure.interval, (place, place), color=colours[name], linewidth=2, alpha=0.5)
             axes.plot(figure.value, place, "o", color=colours[name], markersize=5)
