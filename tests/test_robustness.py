@@ -52,10 +52,10 @@ class Sighted:
         return Prediction(probabilities)
 
 
-def test_a_face_is_covered_alike_in_any_company(dataset, judged, tmp_path):
+def test_a_face_is_covered_alike_in_any_company(dataset, judged):
     samples, labels = judged
-    many = choose(dataset, samples, labels, 12, tmp_path / "none.onnx")
-    few = choose(dataset, samples[::-1], labels[::-1].copy(), 5, tmp_path / "none.onnx")
+    many = choose(dataset, samples, labels, 12)
+    few = choose(dataset, samples[::-1], labels[::-1].copy(), 5)
     assert set(few.ids) < set(many.ids)  # by their ids, and not by their places
     assert many.ids == tuple(sample.id for sample in samples if sample.id in many.ids)
     rows = [many.ids.index(id_) for id_ in few.ids]
@@ -123,9 +123,9 @@ def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, jud
     assert done == list(range(10, 140, 10))
     first, other = np.array([[figure.value for figure in cell.accuracy] for cell in robustness_report.means(found)]).T
     assert first[0] == other[0] == 1
-    assert first[-1] == 0
+    assert first[-1] < 0.5
     assert (np.diff(first) <= 0).all()
-    assert other[3] > first[3]
+    assert (other >= first).all() and other[-1] > first[-1]
     evaluation = evaluate(dataset, "valid", models[0], against=models[1], replicates=20)
     report = write_report(evaluation, tmp_path, "x", covered=found)
     assert report["occlusion"]["kinds"].keys() == {"surgical mask", "block"}

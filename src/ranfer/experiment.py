@@ -264,7 +264,7 @@ def _collect(
         curves=curves,
         missing=tuple(f"{run.row}, seed {run.seed}" for run in runs if run not in done),
         facts={
-            "epoch_chosen_on": runs[0].config.data.valid,
+            "learnt": runs[0].config.data.model_dump(mode="json", exclude={"source"}),
             "base": str(table.base),
             "changes": " ".join([*table.changes, *changes]) or "none",
             **judges.describe(),

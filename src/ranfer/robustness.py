@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from ranfer.data.dataset import Dataset, stack_faces
 from ranfer.errors import ConfigError
 from ranfer.evaluate import BATCH, Group, Predictor
-from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel
+from ranfer.faces.attributes import AttributeModel
 from ranfer.occluders import Kind, occlude
 from ranfer.vocab import Sample
 
@@ -44,12 +43,12 @@ def parse_kinds(text: str) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True)
 class Subjects:
-    """The n faces of the test and their labels; things are placed by their landmarks, None for those of a mean face."""
+    """The n faces of the test and their labels; things are placed by their landmarks."""
 
     ids: tuple[str, ...]
     truth: Int[np.ndarray, " n"]
     faces: UInt8[np.ndarray, "n h w 3"]
-    landmarks: Float[np.ndarray, "n 5 2"] | None
+    landmarks: Float[np.ndarray, "n 5 2"]  # in fractions of the face
     placed: str  # by which landmarks, in words
 
 
@@ -101,12 +100,11 @@ def choose(
     samples: Sequence[Sample],
     truth: Int[np.ndarray, " n"],
     count: int,
-    attributes: Path = ATTRIBUTE_WEIGHTS,
 ) -> Subjects:
     """The ``count`` faces among labelled samples whose ids have the least SHA-256, in their order.
 
     The choice of a face depends on no other face, so that samples of two sizes, or of data with and without some
-    faces, overlap as far as they can. Landmarks come from the attribute model, where there is one.
+    faces, overlap as far as they can. Landmarks come from the attribute model.
 
     Raises:
         ConfigError: there are no samples.
@@ -118,11 +116,9 @@ def choose(
     rows = sorted(sorted(range(len(hashes)), key=hashes.__getitem__)[:count])
     chosen = [samples[row] for row in rows]
     faces = stack_faces(dataset, chosen, channels=3)
-    landmarks, placed = None, "those of a mean frontal face"
-    if attributes.is_file():
-        model = AttributeModel(attributes)
-        landmarks = np.concatenate([model(faces[i : i + BATCH]).landmarks for i in range(0, len(faces), BATCH)])
-        placed = f"each face's own, as the attribute model {model.description['sha256'][:12]} sees them"
+    model = AttributeModel()
+    landmarks = np.concatenate([model(faces[i : i + BATCH]).landmarks for i in range(0, len(faces), BATCH)])
+    placed = f"each face's own, as the attribute model {model.description['sha256'][:12]} sees them"
     return Subjects(tuple(sample.id for sample in chosen), truth[rows], faces, landmarks, placed)
 
 
@@ -134,7 +130,7 @@ def cover(subjects: Subjects, kinds: Sequence[Kind] = KINDS, shares: Sequence[fl
             faces, covered = np.empty_like(subjects.faces), np.empty(len(subjects.ids))
             for row, (id_, face) in enumerate(zip(subjects.ids, subjects.faces, strict=True)):
                 seed = hashlib.sha256(f"{id_} {kind}".encode()).digest()[:8]
-                points = None if subjects.landmarks is None else subjects.landmarks[row].astype(float)
+                points = subjects.landmarks[row].astype(float)
                 if (face == face[..., :1]).all():  # what covers a grey face is grey
                     face = face[..., :1]
                 found = occlude(face, kind, np.random.default_rng(int.from_bytes(seed)), points, share)
