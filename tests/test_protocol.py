@@ -48,6 +48,9 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     assert found.trained_on == "rafdb train, 12271 faces by the rule distribution, each face once an epoch"
     assert (found.epoch_chosen_on, found.pre_training) == ("0.1 of train, held out", "none")
     assert found.stamps == () and found.test_time_augmentation.startswith("none")
+    mirrored = Neutral(**TRAINING)
+    mirrored.description["mirror"] = True
+    assert judged(rafdb, "test", mirrored).test_time_augmentation == "the mean over each face and its mirror image"
     text = found.to_markdown()
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text
 

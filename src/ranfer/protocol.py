@@ -7,6 +7,7 @@ list that holds the very ids of a published one.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -106,6 +107,12 @@ class Protocol:
         return "\n\n".join(parts)
 
 
+def _augmentation(source: Mapping[str, Any]) -> str:
+    if source.get("mirror"):
+        return "the mean over each face and its mirror image"
+    return "none: each face is seen once"
+
+
 def protocol(evaluation: Evaluation) -> Protocol:
     """The protocol of an evaluation, from what the model's file tells of its training."""
     training = evaluation.source.get("training") or {}
@@ -124,7 +131,7 @@ def protocol(evaluation: Evaluation) -> Protocol:
         else UNTOLD,
         epoch_chosen_on=training.get("epoch_chosen_on", UNTOLD),
         pre_training=(training["pre_training"] or "none") if "pre_training" in training else UNTOLD,
-        test_time_augmentation=UNTOLD if predictions else "none: each face is seen once",
+        test_time_augmentation=UNTOLD if predictions else _augmentation(evaluation.source),
         comparable={evaluation.split: _compare_split(evaluation), **groups},
         stamps=_stamps(evaluation, training),
     )
