@@ -74,7 +74,8 @@ def ask(link: str, path: str, body: dict[str, Any] | None = None, method: str | 
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(address.rstrip("/") + path, content, headers, method=method)
     with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
+        is_json = response.headers.get_content_type() == "application/json"
+        return json.load(response) if is_json else response.read()
 
 
 class Worker(threading.Thread):
