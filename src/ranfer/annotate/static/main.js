@@ -18,6 +18,7 @@ let draft = { said: {}, touched: new Set(), several: false };
 let since = 0; // when the face came on screen
 let seen = false; // whether it did; a key that comes before answers nothing
 let counts = { answered: 0, unsure: 0, skipped: 0 };
+let changes = 0; // answers given and taken back in this window
 let trouble = false;
 let busy = false; // while an undo is on its way
 let fetching = null;
@@ -43,8 +44,9 @@ function forgetPictures() {
 }
 
 async function fetchAhead() {
+  const before = outbox.size ? null : changes;
   const told = await api.faces(Math.min(ahead.length + outbox.size + AHEAD + 1, 100));
-  if (!outbox.size) counts = told.counts;
+  if (before === changes) counts = told.counts; // else they are older than what was said meanwhile
   // A face that was answered here is not open, even where the server did not know that yet when it replied.
   const done = new Set(behind.filter((face) => face.answer && face.answer.status !== "skipped").map((face) => face.id));
   const known = new Set([...ahead.map((face) => face.id), current?.id]);
@@ -162,6 +164,7 @@ function submit(status) {
   };
   if (current.answer) counts[current.answer.status] -= 1;
   counts[status] += 1;
+  changes += 1;
   if (status !== "skipped" && seconds < BREAK) paces.push(seconds);
   if (paces.length > REMEMBERED) paces.shift();
   current.answer = record;
@@ -196,6 +199,7 @@ async function undo() {
     await outbox.idle();
     const face = await api.undo(ticket);
     counts[status] -= 1;
+    changes += 1;
     if (face.answer) counts[face.answer.status] += 1;
     for (const list of [behind, ahead]) {
       const place = list.findIndex((one) => one.id === face.id);
