@@ -114,6 +114,27 @@ def test_of_many_windows_at_once_one_wins(store):
     assert len(store.standing()) == 1
 
 
+def test_an_answer_that_comes_many_times_at_once_is_kept_once_and_never_refused(store):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: store.add(answer("same")), range(24)))
+    assert len(store.standing()) == 1
+
+
+def test_of_many_windows_that_change_an_answer_one_wins_and_the_others_are_told(store):
+    store.add(answer("first"))
+
+    def race(number):
+        try:
+            store.add(answer(f"t{number}")._replace(replaces="first"))
+        except ConflictError:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(race, range(24))) == 1
+    assert len(store.standing()) == 1
+
+
 def test_faces_on_which_people_differ_or_one_is_unsure_are_contested(store):
     for face, *kinds in (("same", "upper", "upper"), ("other", "upper", "side"), ("one", "upper")):
         for who, kind in zip(("anna", "ben"), kinds, strict=False):

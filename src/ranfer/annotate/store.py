@@ -174,18 +174,25 @@ class Store:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "stands": True,
         }
-        mine = (_answer.c.annotator == answer.annotator) & (_answer.c.face == answer.face) & _answer.c.stands
+        mine = (_answer.c.annotator == answer.annotator) & (_answer.c.face == answer.face)
+        replaced = _answer.update().where(mine, _answer.c.ticket == answer.replaces, _answer.c.stands)
+        conflict = ConflictError(f"{answer.face}: was answered in another window, and that answer stays")
         try:
             with self._change() as connection:
-                if connection.execute(sql.select(_answer.c.id).where(_answer.c.ticket == answer.ticket)).first():
+                if self._knows(connection, answer.ticket):
                     return
-                standing = connection.execute(sql.select(_answer.c.ticket).where(mine)).scalar()
-                if standing != answer.replaces:
-                    raise ConflictError(f"{answer.face}: was answered in another window, and that answer stays")
-                connection.execute(_answer.update().where(mine).values(stands=False))
+                # Only what it means to replace gives way; where another answer stands, the index refuses this one.
+                if connection.execute(replaced.values(stands=False)).rowcount != (answer.replaces is not None):
+                    raise conflict
                 connection.execute(_answer.insert(), [row])
         except IntegrityError as error:
-            raise ConflictError(f"{answer.face}: was answered in another window at this moment") from error
+            with self._look() as connection:
+                if not self._knows(connection, answer.ticket):
+                    raise conflict from error
+
+    @staticmethod
+    def _knows(connection: sql.Connection, ticket: str) -> bool:
+        return connection.execute(sql.select(_answer.c.id).where(_answer.c.ticket == ticket)).first() is not None
 
     def undo(self, annotator: str, ticket: str) -> str:
         """Take an answer back, so that the one before it stands again, if there was one; gives the face.
@@ -201,12 +208,12 @@ class Store:
             row = connection.execute(sql.select(_answer).where(mine)).mappings().first()
             if row is None:
                 raise DataError(f"{annotator} gave no answer {ticket!r}")
-            if not row["stands"]:
-                if row["undone"] is None:
-                    raise ConflictError(f"{row['face']}: was answered anew since, and that answer stays")
+            if row["undone"] is not None:
                 return str(row["face"])
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            connection.execute(_answer.update().where(mine).values(stands=False, undone=now))
+            undone = _answer.update().where(mine, _answer.c.stands).values(stands=False, undone=now)
+            if not connection.execute(undone).rowcount:
+                raise ConflictError(f"{row['face']}: was answered anew since, and that answer stays")
             before = (_answer.c.annotator == annotator) & (_answer.c.ticket == row["replaces"])
             connection.execute(_answer.update().where(before).values(stands=True))
             return str(row["face"])
