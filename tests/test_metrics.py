@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from ranfer import metrics
+from ranfer.intervals import bootstrap, bootstrap_runs, mcnemar, paired_difference, wilson
 
 LABELS = hnp.arrays(np.int64, st.shared(st.integers(1, 60), key="n"), elements=st.integers(0, 7))
 
@@ -119,19 +120,19 @@ def test_every_confidence_falls_into_one_bin(confidence, bins):
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (1, 1), (3, 17), (2718, 3199), (60, 605)])
 def test_the_wilson_interval_is_that_of_scipy(k, n):
     expected = stats.binomtest(k, n).proportion_ci(method="wilson")
-    assert metrics.wilson(k, n) == pytest.approx((expected.low, expected.high))
+    assert wilson(k, n) == pytest.approx((expected.low, expected.high))
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_wilson_interval_holds_the_proportion(pair):
-    low, high = metrics.wilson(*pair)
+    low, high = wilson(*pair)
     assert 0 <= low <= pair[0] / pair[1] <= high <= 1
 
 
 def test_without_faces_there_is_no_interval():
-    assert all(map(math.isnan, metrics.wilson(0, 0)))
-    assert all(map(math.isnan, metrics.paired_difference(0, 0, 0)))
-    assert all(map(math.isnan, metrics.bootstrap(np.empty((0, 2)), lambda s: s[:, 0])))
+    assert all(map(math.isnan, wilson(0, 0)))
+    assert all(map(math.isnan, paired_difference(0, 0, 0)))
+    assert all(map(math.isnan, bootstrap(np.empty((0, 2)), lambda s: s[:, 0])))
     assert math.isnan(metrics.calibration_error(np.empty(0), np.empty(0, dtype=bool)))
     assert math.isnan(float(metrics.macro_f1(np.zeros((8, 8), dtype=int))))
 
@@ -139,7 +140,7 @@ def test_without_faces_there_is_no_interval():
 def test_the_bootstrap_of_a_mean_agrees_with_scipy():
     losses = metrics.log_losses(*reversed(answers()))
     table = np.column_stack([losses, np.ones(len(losses))])
-    ours = metrics.bootstrap(table, lambda s: s[:, 0] / s[:, 1], replicates=4000)
+    ours = bootstrap(table, lambda s: s[:, 0] / s[:, 1], replicates=4000)
     theirs = stats.bootstrap((losses,), np.mean, n_resamples=4000, method="percentile", rng=1).confidence_interval
     assert ours == pytest.approx((theirs.low, theirs.high), rel=0.03)
 
@@ -148,7 +149,7 @@ def test_the_bootstrap_of_macro_figures_resamples_faces():
     truth, probabilities = answers(n=150)
     predicted = probabilities.argmax(1)
     table = metrics.confusion_table(truth, predicted)
-    ours = metrics.bootstrap(table, lambda s: metrics.macro_f1(s.reshape(-1, 8, 8)), replicates=1500)
+    ours = bootstrap(table, lambda s: metrics.macro_f1(s.reshape(-1, 8, 8)), replicates=1500)
     generator, plain = np.random.default_rng(5), []
     for _ in range(1500):
         rows = generator.integers(150, size=150)
@@ -158,44 +159,44 @@ def test_the_bootstrap_of_macro_figures_resamples_faces():
 
 def test_a_seed_gives_its_interval_again_and_memory_chunks_do_not_show():
     table = np.random.default_rng(0).random((30, 1))
-    assert metrics.bootstrap(table, lambda s: s[:, 0], seed=3) == metrics.bootstrap(table, lambda s: s[:, 0], seed=3)
-    assert metrics.bootstrap(table, lambda s: s[:, 0], seed=3) != metrics.bootstrap(table, lambda s: s[:, 0], seed=4)
+    assert bootstrap(table, lambda s: s[:, 0], seed=3) == bootstrap(table, lambda s: s[:, 0], seed=3)
+    assert bootstrap(table, lambda s: s[:, 0], seed=3) != bootstrap(table, lambda s: s[:, 0], seed=4)
     large = np.ones((1_500_000, 1))  # two replicates a chunk
-    assert metrics.bootstrap(large, lambda s: s[:, 0], replicates=3) == (1_500_000, 1_500_000)
+    assert bootstrap(large, lambda s: s[:, 0], replicates=3) == (1_500_000, 1_500_000)
 
 
 @settings(max_examples=60)
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemar_is_the_exact_binomial_test_and_symmetric(b, c):
     expected = stats.binomtest(b, b + c, 0.5).pvalue if b + c else 1.0
-    assert metrics.mcnemar(b, c) == pytest.approx(expected, rel=1e-9)
-    assert metrics.mcnemar(b, c) == metrics.mcnemar(c, b)
+    assert mcnemar(b, c) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(b, c) == mcnemar(c, b)
 
 
 def test_mcnemar_by_hand_and_on_ties_and_on_thousands():
-    assert metrics.mcnemar(1, 5) == 2 * (1 + 6) / 64
-    assert metrics.mcnemar(7, 7) == metrics.mcnemar(0, 0) == 1.0
-    assert 0 <= metrics.mcnemar(2000, 6000) < 1e-300
+    assert mcnemar(1, 5) == 2 * (1 + 6) / 64
+    assert mcnemar(7, 7) == mcnemar(0, 0) == 1.0
+    assert 0 <= mcnemar(2000, 6000) < 1e-300
 
 
 def test_the_interval_of_a_paired_difference_by_hand():
     # b = 12, c = 5, n = 100: p = 13/102 and 6/102.
     first, second = 13 / 102, 6 / 102
     reach = 1.959963985 * math.sqrt((first + second - (first - second) ** 2) / 102)
-    assert metrics.paired_difference(12, 5, 100) == pytest.approx((first - second - reach, first - second + reach))
+    assert paired_difference(12, 5, 100) == pytest.approx((first - second - reach, first - second + reach))
 
 
 def test_the_interval_of_a_paired_difference_covers_the_truth_as_often_as_it_says():
     generator = np.random.default_rng(0)
     counts = generator.multinomial(300, [0.10, 0.06, 0.84], size=2000)
-    hits = [low <= 0.04 <= high for low, high in (metrics.paired_difference(int(b), int(c), 300) for b, c, _ in counts)]
+    hits = [low <= 0.04 <= high for low, high in (paired_difference(int(b), int(c), 300) for b, c, _ in counts)]
     assert 0.935 <= np.mean(hits) <= 0.97
 
 
 def test_the_bootstrap_over_runs_and_faces_has_the_spread_of_both():
     generator = np.random.default_rng(0)
     faces, runs = generator.normal(0, 1, 400), generator.normal(0, 0.1, 30)
-    low, high = metrics.bootstrap_runs(runs[:, None] + faces, replicates=4000)
+    low, high = bootstrap_runs(runs[:, None] + faces, replicates=4000)
     expected = 2 * 1.96 * math.sqrt(faces.var() / 400 + runs.var() / 30)
     assert high - low == pytest.approx(expected, rel=0.05)
     assert low < faces.mean() + runs.mean() < high
@@ -203,8 +204,8 @@ def test_the_bootstrap_over_runs_and_faces_has_the_spread_of_both():
 
 def test_the_bootstrap_over_a_single_run_is_the_one_over_faces():
     values = np.random.default_rng(0).normal(size=(1, 50))
-    assert metrics.bootstrap_runs(values, seed=3) == metrics.bootstrap(values.T, lambda s: s[:, 0] / 50, seed=3)
+    assert bootstrap_runs(values, seed=3) == bootstrap(values.T, lambda s: s[:, 0] / 50, seed=3)
 
 
 def test_the_bootstrap_over_runs_of_no_face_tells_nothing():
-    assert all(map(math.isnan, metrics.bootstrap_runs(np.empty((3, 0)))))
+    assert all(map(math.isnan, bootstrap_runs(np.empty((3, 0)))))

@@ -15,7 +15,7 @@ from ranfer.data.drawn import write_ferplus
 from ranfer.data.subsets import read_list
 from ranfer.errors import ConfigError
 from ranfer.evaluate import PredictionsFile, evaluate
-from ranfer.metrics import Figure, Interval
+from ranfer.intervals import Figure, Interval
 from ranfer.regions import FACE, FIXED5
 from ranfer.report import write_report
 from ranfer.vocab import Prediction

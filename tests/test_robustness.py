@@ -10,7 +10,7 @@ from ranfer import robustness_report
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.evaluate import evaluate
-from ranfer.metrics import Interval
+from ranfer.intervals import Interval
 from ranfer.occluders import Kind
 from ranfer.report import write_report
 from ranfer.robustness import KINDS, SHARES, Robustness, answer_covered, choose, cover, parse_kinds

@@ -61,7 +61,7 @@ def annotate(image: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], scale: fl
     pixels to those of the picture, where that has been shrunk.
 
     >>> import ranfer
-    >>> from ranfer.recognize import as_rgb
+    >>> from ranfer.images import as_rgb
     >>> image, scale = fit(as_rgb("photo.jpg", "photo.jpg"))
     >>> annotate(image, ranfer.load()("photo.jpg"), scale).save("annotated.png")
     """

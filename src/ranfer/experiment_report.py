@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from ranfer import metrics, plots
+from ranfer import intervals, plots
 from ranfer.data.textfiles import write_text
-from ranfer.metrics import Figure
+from ranfer.intervals import Figure
 from ranfer.provenance import revision
 from ranfer.wording import as_json, markdown_table, number, p_value, points
 
@@ -90,12 +90,12 @@ def compare(table: Table, group: Group, row: str, reference: str) -> Difference 
     )
     values = first - other
     p_values = {
-        seed: metrics.mcnemar(int((one > 0).sum()), int((one < 0).sum()))
+        seed: intervals.mcnemar(int((one > 0).sum()), int((one < 0).sum()))
         for seed, one in zip(seeds, values, strict=True)
         if group.single
     }
     value = float(values.mean()) if group.n else float("nan")
-    return Difference(Figure(value, metrics.bootstrap_runs(values)), p_values)
+    return Difference(Figure(value, intervals.bootstrap_runs(values)), p_values)
 
 
 def write_report(table: Table, out: Path, command: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ranfer.errors import ImageError
 # since warnings.catch_warnings would change the filters under the feet of other threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 # What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
 SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -75,3 +77,30 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
+
+
+def as_rgb(picture: Picture, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Any form of a picture as RGB bytes; ``name`` is what errors call an array or a PIL image.
+
+    Raises:
+        ImageError: a file that cannot be read, an array of another shape or kind, or something else altogether.
+
+    >>> import numpy as np
+    >>> as_rgb(np.zeros((48, 48), dtype=np.uint8), "a grey face").shape
+    (48, 48, 3)
+    """
+    if isinstance(picture, str | os.PathLike):
+        return decode_image(Path(picture), os.fspath(picture))
+    if isinstance(picture, Image.Image):
+        try:
+            return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
+        except (OSError, ValueError, SyntaxError) as error:  # an image that is read only now, from a broken file
+            raise ImageError(f"{name}: not a readable picture ({error})") from error
+    expected = f"{name}: expected a path, a PIL image, or a uint8 array (h, w, 3) in RGB or (h, w) in grey"
+    if not isinstance(picture, np.ndarray):
+        raise ImageError(f"{expected}; got {type(picture).__name__}")
+    channels = 1 if picture.ndim == 2 else picture.shape[-1]
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in (1, 3):
+        raise ImageError(f"{expected}; got {picture.dtype} {picture.shape}")
+    wide = picture.reshape(*picture.shape[:2], channels)
+    return np.ascontiguousarray(np.broadcast_to(wide, (*picture.shape[:2], 3)))

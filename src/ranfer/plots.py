@@ -19,7 +19,8 @@ from ranfer import regions
 from ranfer.config import RegionsConfig
 from ranfer.errors import ConfigError
 from ranfer.evaluate import Answers, Evaluation
-from ranfer.metrics import Figure, Reliability, Scores, wilson
+from ranfer.intervals import Figure, wilson
+from ranfer.metrics import Reliability, Scores
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"

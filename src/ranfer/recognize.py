@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,26 +12,20 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
 
-from ranfer import images
-from ranfer.errors import CheckpointError, ConfigError, ImageError, RanferError
+from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, open_detector, shrink_to, whole_picture
+from ranfer.images import Picture, as_rgb
 from ranfer.runtime import METADATA_KEY, OnnxModel, metadata, open_session
+from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
 from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
 BATCH = 32  # faces in one call of the model: more take memory and save no time
-TURNED = 45  # degrees of yaw or pitch from which on an expression is not trusted
-# Probability of a covered lower face from which on an expression is not trusted. Answers that were sure about faces
-# whose upper half or side is covered, or that wear glasses, were right as often as others (docs/log.md).
-COVERED = 0.5
-TINY = 20  # pixels; the detector looks for faces from this size on, and smaller ones show too little
 MAX_PIXELS = 1_000_000  # of a picture that is taken as a face: the model shrinks it further in any case
 
-Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 Point = tuple[float, float]
 
 
@@ -255,11 +248,12 @@ class Recognizer:
         expression, probability = self._classes[int(kept.argmax())], float(kept.max())
         yaw, pitch, roll = map(float, seen.pose[row])
         occlusion = dict(zip(ESTIMATED, map(float, seen.occlusion[row]), strict=True))
+        left, top, right, bottom = detection.box
         reasons = [
-            *self._doubts(expression, probability),
-            *_size_doubts(detection.box),
-            *_turn_doubts(yaw, pitch),
-            *_cover_doubts(occlusion),
+            *if_unsure(expression, probability, self._threshold),
+            *if_tiny(max(right - left, bottom - top)),
+            *if_turned(yaw, pitch),
+            *if_covered(occlusion),
         ]
         regions: tuple[Region, ...] = ()
         if said.weight is not None and said.boxes is not None:
@@ -283,14 +277,6 @@ class Recognizer:
             occlusion=occlusion,
             feature=self._feature(said, row) if self._features else None,
         )
-
-    def _doubts(self, expression: Expression, probability: float) -> list[str]:
-        if self._threshold is None:
-            return ["unknown: these weights carry no measured threshold"]
-        if probability >= self._threshold:
-            return []
-        shown = math.floor(100 * probability) / 100  # rounding up could show the threshold itself
-        return [f"unsure: {expression} {shown:.2f} of {self._threshold:.2f} needed"]
 
     def _feature(self, said: Prediction, row: int) -> Float[np.ndarray, " d"]:
         feature = said.representation
@@ -318,33 +304,6 @@ def load(
     return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
 
 
-def as_rgb(picture: Picture, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Any form of a picture as RGB bytes; ``name`` is what errors call an array or a PIL image.
-
-    Raises:
-        ImageError: a file that cannot be read, an array of another shape or kind, or something else altogether.
-
-    >>> import numpy as np
-    >>> as_rgb(np.zeros((48, 48), dtype=np.uint8), "a grey face").shape
-    (48, 48, 3)
-    """
-    if isinstance(picture, str | os.PathLike):
-        return images.decode_image(Path(picture), os.fspath(picture))
-    if isinstance(picture, Image.Image):
-        try:
-            return np.asarray(images.to_rgb(ImageOps.exif_transpose(picture)))
-        except (OSError, ValueError, SyntaxError) as error:  # an image that is read only now, from a broken file
-            raise ImageError(f"{name}: not a readable picture ({error})") from error
-    expected = f"{name}: expected a path, a PIL image, or a uint8 array (h, w, 3) in RGB or (h, w) in grey"
-    if not isinstance(picture, np.ndarray):
-        raise ImageError(f"{expected}; got {type(picture).__name__}")
-    channels = 1 if picture.ndim == 2 else picture.shape[-1]
-    if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in (1, 3):
-        raise ImageError(f"{expected}; got {picture.dtype} {picture.shape}")
-    wide = picture.reshape(*picture.shape[:2], channels)
-    return np.ascontiguousarray(np.broadcast_to(wide, (*picture.shape[:2], 3)))
-
-
 def _open_model(path: Path) -> OnnxModel:
     if path == DEFAULT_WEIGHTS and not path.is_file():
         raise CheckpointError(f"{path}: this copy of ranfer came without weights; name a file of your own")
@@ -358,17 +317,3 @@ def _open_model(path: Path) -> OnnxModel:
 
 def _area(box: tuple[float, float, float, float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _size_doubts(box: tuple[float, float, float, float]) -> list[str]:
-    side = max(box[2] - box[0], box[3] - box[1])
-    return [f"tiny: {math.floor(side)} of {TINY} pixels needed"] if side < TINY else []
-
-
-def _turn_doubts(yaw: float, pitch: float) -> list[str]:
-    turn = max(abs(yaw), abs(pitch))
-    return [f"turned {turn:.0f} degrees"] if turn > TURNED else []
-
-
-def _cover_doubts(occlusion: dict[Occlusion, float]) -> list[str]:
-    return ["lower face covered"] if occlusion[Occlusion.LOWER] > COVERED else []

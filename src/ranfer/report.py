@@ -15,7 +15,8 @@ from jaxtyping import Float
 from ranfer import plots, robustness_report
 from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
-from ranfer.metrics import CLIP, Figure
+from ranfer.intervals import Figure
+from ranfer.metrics import CLIP
 from ranfer.protocol import protocol
 from ranfer.provenance import revision
 from ranfer.robustness import Robustness

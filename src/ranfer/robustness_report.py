@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from ranfer import metrics, plots
-from ranfer.metrics import Figure
+from ranfer import intervals, plots
+from ranfer.intervals import Figure
 from ranfer.occluders import Kind
 from ranfer.robustness import NEAR, Robustness
 from ranfer.wording import as_json, markdown_table, p_value, percent, points
@@ -52,12 +52,12 @@ def cells(found: Robustness) -> dict[Kind, list[Cell]]:
 
 def _cell(right: Bool[np.ndarray, "m n"], share: float, covered: float, reached: bool) -> Cell:
     n = right.shape[1]
-    accuracy = tuple(metrics.share(int(one.sum()), n) for one in right)
+    accuracy = tuple(intervals.share(int(one.sum()), n) for one in right)
     if len(right) == 1:
         return Cell(share, covered, reached, accuracy, None, None, None)
     first, other = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    difference = Figure((first - other) / n, metrics.paired_difference(first, other, n))
-    return Cell(share, covered, reached, accuracy, difference, (first, other), metrics.mcnemar(first, other))
+    difference = Figure((first - other) / n, intervals.paired_difference(first, other, n))
+    return Cell(share, covered, reached, accuracy, difference, (first, other), intervals.mcnemar(first, other))
 
 
 def means(found: Robustness, seed: int = 0) -> list[Cell]:
@@ -82,7 +82,7 @@ def means(found: Robustness, seed: int = 0) -> list[Cell]:
 
 
 def _mean(values: Float[np.ndarray, " n"], seed: int) -> Figure:
-    return Figure(float(values.mean()), metrics.bootstrap_runs(values[None], seed=seed))
+    return Figure(float(values.mean()), intervals.bootstrap_runs(values[None], seed=seed))
 
 
 def to_json(found: Robustness) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ranfer.metrics import Figure
+from ranfer.intervals import Figure
 
 
 def percent(figure: Figure | None, digits: int = 2) -> str:

@@ -21,7 +21,7 @@ from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.store import Answer
 from ranfer.data.textfiles import write_text
-from ranfer.metrics import LEVEL, Figure, Interval, share
+from ranfer.intervals import LEVEL, Figure, Interval, share
 from ranfer.vocab import Attributes
 
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
