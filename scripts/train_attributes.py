@@ -110,16 +110,11 @@ def changed(faces: Faces, row: int, rng: np.random.Generator, drawn: float) -> t
     covered = np.zeros((GRID, GRID), np.float32)
     if rng.random() < drawn:
         known = points if np.isfinite(points).all() else None
-        try:
-            over = draw_random(pixels[..., None], rng, known)
-        except cv2.error:  # landmarks that a strong turn moved out of the picture
-            over = None
-        if over is not None:
-            pixels = over.face[..., 0]
-            covered = cv2.resize(over.mask.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA)
-            # Readers did not count watermarks, which leave the face to be seen.
-            for kind in over.occlusion if over.kind is not Kind.WATERMARK else ():
-                occlusion[ESTIMATED.index(kind)] = 1
+        over = draw_random(pixels[..., None], rng, known)
+        pixels = over.face[..., 0]
+        covered = cv2.resize(over.mask.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA)
+        for kind in over.occlusion:  # readers did not count watermarks either, which leave the face to be seen
+            occlusion[ESTIMATED.index(kind)] = 1
     clear = np.nansum(faces.occlusion[row]) == 0 and np.isfinite(faces.occlusion[row]).all()
     told = np.isfinite(faces.occlusion[row]).all()
     certain = np.where(covered > 0.1, 1.0, 1.0 if clear else 0.0 if told else UNSEEN)

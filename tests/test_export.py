@@ -6,9 +6,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from rich.console import Console
 from scipy.optimize import minimize_scalar
 
-from ranfer.checkpoint import Trained, save_model
+from ranfer.checkpoint import Trained, save_model, start_from
 from ranfer.cli import app
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
@@ -63,6 +64,18 @@ def test_regions_of_each_face_are_inputs_and_may_be_absent(tmp_path):
     export(trained(regions=RegionsConfig(scheme="random", count=3)), tmp_path / "m.onnx")
     inputs = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.input]
     assert inputs == ["faces", "boxes", "mask"]
+
+
+def test_training_may_start_from_the_backbone_of_an_exported_file(tmp_path):
+    model, fresh = trained(cut="stem"), RAN(ModelConfig(backbone=BACKBONE)).backbone
+    export(model, tmp_path / "m.onnx")  # it rounds the model's weights, as the file stores them
+    start_from(fresh, tmp_path / "m.onnx", Console(quiet=True))
+    for name, value in model.model.backbone.state_dict().items():
+        torch.testing.assert_close(fresh.state_dict()[name], value, rtol=0, atol=0)
+    (tmp_path / "broken.onnx").write_bytes((tmp_path / "m.onnx").read_bytes()[:500])
+    for name, message in (("broken.onnx", "truncated, or no ONNX file"), ("none.onnx", "no such file")):
+        with pytest.raises(CheckpointError, match=message):
+            start_from(fresh, tmp_path / name, Console(quiet=True))
 
 
 def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():

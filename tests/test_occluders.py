@@ -61,6 +61,11 @@ def test_a_face_in_a_larger_picture_is_covered_as_it_is_alone() -> None:
         assert np.abs(inside - alone).mean() < 0.05
 
 
+def test_a_face_beyond_the_picture_is_not_covered() -> None:
+    found = occlude(FACE, Kind.CUP, np.random.default_rng(0), MEAN_LANDMARKS + 5)
+    assert found.share == 0 and found.occlusion == frozenset() and (found.face == FACE).all()
+
+
 def test_glasses_lie_on_the_eyes_and_leave_the_lenses_clear() -> None:
     clear = dark = 0.0
     for seed in range(20):

@@ -55,7 +55,7 @@ class BackboneConfig(Settings):
     name: str = "compact"
     stem: Literal["large", "small"] = "small"  # large halves the image twice before the first stage
     arguments: dict[str, Any] = {}
-    initial: Path | None = None  # weights to start from: safetensors or a PyTorch state dict
+    initial: Path | None = None  # weights to start from: safetensors, a PyTorch state dict, or an exported ONNX file
 
 
 class ModelConfig(Settings):

@@ -11,7 +11,7 @@ from ranfer.vocab import Attributes
 
 Order = Literal["random", "uncertain", "disagreements"]
 GOLD_EVERY = 10  # one of so many faces is gold, until there are no more
-CHUNK = 1000  # faces looked up at once
+CHUNK, LARGEST = 1000, 16_000  # faces looked up at once: few at first, more where all of them are answered
 
 
 def in_order(
@@ -84,13 +84,13 @@ class Queue:
 
     def _walk(self, n: int) -> list[str]:
         found: list[str] = []
-        for place in range(self._first, len(self.order), CHUNK):
-            chunk = self.order[place : place + CHUNK]
+        place, size = self._first, CHUNK
+        while place < len(self.order) and len(found) < n:
+            chunk = self.order[place : place + size]
             passed = self._passed(chunk)
             still = [face for face in chunk if face not in passed]
             if not found:
                 self._first = self._places[still[0]] if still else place + len(chunk)
             found += still
-            if len(found) >= n:
-                break
+            place, size = place + len(chunk), min(2 * size, LARGEST)
         return found[:n]

@@ -152,9 +152,10 @@ def occlude(
 
     oval = _inside(_OVAL, to_pixels, (height, width))
     layer = draw(rng.uniform(0.9, 1.12)) if share is None else _scaled_to(share, draw, oval)
-    covered = float(layer[..., -1][oval].mean())
+    covered = _mean(layer[..., -1], oval)
     face, mask = blend(face, layer, photo, rng, trait.round, trait.shadow)
-    return Occluded(face, mask, kind, _occlusion(trait, layer[..., -1], to_pixels), covered)
+    occlusion = _occlusion(trait, layer[..., -1], to_pixels) if covered else frozenset()
+    return Occluded(face, mask, kind, occlusion, covered)
 
 
 def draw_random(
@@ -195,7 +196,7 @@ def _scaled_to(
     for _ in range(12):
         scale = float(np.sqrt(low * high))
         layer = draw(scale)
-        covered = float(layer[..., -1][oval].mean())
+        covered = _mean(layer[..., -1], oval)
         if abs(covered - share) < miss:
             best, miss = layer, abs(covered - share)
         if miss < TOLERANCE / 4:
@@ -203,6 +204,11 @@ def _scaled_to(
         low, high = (scale, high) if covered < share else (low, scale)
     assert best is not None
     return best
+
+
+def _mean(opacity: Float32[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"]) -> float:
+    """How much of a part of the face is gone; nothing of a part that lies beyond the picture."""
+    return float(opacity[inside].mean()) if inside.any() else 0.0
 
 
 def _inside(
@@ -224,8 +230,7 @@ def _occlusion(
         return frozenset(found)
 
     def gone(zone: Float[np.ndarray, "n 2"]) -> float:
-        inside = _inside(zone, to_pixels, opacity.shape)
-        return float(opacity[inside].mean()) if inside.any() else 0.0
+        return _mean(opacity, _inside(zone, to_pixels, opacity.shape))
 
     found |= {kind for kind, zone in _ZONES.items() if kind not in found and gone(zone) > 0.5}
     if not found and max(map(gone, _CHEEKS)) > 0.5:
