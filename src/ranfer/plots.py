@@ -305,7 +305,7 @@ def plot_agreement(rows: Sequence[tuple[str, str, str, Figure]], path: Path) -> 
         axes.set(title="agreement of annotators, with 95 % intervals", yticks=range(len(shown)), yticklabels=labels)
         axes.set(xlim=(min(-0.05, *(row[3].interval.low for row in shown), 0), 1.02), ylim=(len(shown) - 0.4, -0.6))
         if names:
-            axes.legend(loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, borderaxespad=0)
+            axes.figure.legend(loc="outside upper left", ncols=3)
 
 
 def _above(axes: Any, x: float, y: float, text: str) -> None:

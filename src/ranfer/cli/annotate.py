@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -231,6 +232,8 @@ def agreement(
 
 def _numbers(row: Any) -> tuple[str, str, str]:
     value, (low, high) = row.figure
+    if isnan(value):
+        return f"{row.faces:,}", "-", ""
     return f"{row.faces:,}", f"{value:.3f}", f"{low:.3f} to {high:.3f}"
 
 
