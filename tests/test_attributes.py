@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from heads import draw_head
 from ranfer.attribute_net import MIRRORED, AttributeNet, export_attributes
 from ranfer.data import open_dataset
 from ranfer.data.attributes import about_path, read_attributes
@@ -97,6 +98,14 @@ def test_an_unreadable_face_has_a_line_that_says_so(file, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "faces.jsonl").read_text().splitlines()]
     assert str(broken.location.path) in lines[1]["error"] and "yaw" in lines[2]
     assert set(lines[0]["occlusion"]) == {*ESTIMATED, "none"} and len(lines[0]["landmarks"]) == 5
+
+
+@pytest.mark.parametrize(
+    "pose", [(0, 0, 0), (30, 0, 0), (-30, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 15), (0, 0, -15), (30, 0, 15)]
+)
+def test_the_shipped_model_tells_how_a_drawn_head_is_turned(pose):
+    told = AttributeModel()(draw_head(*pose)[None]).pose[0]
+    assert (np.abs(told - pose) < (20, 15, 10)).all()  # degrees: it never saw a drawn head
 
 
 def test_real_labelled_faces_are_told_apart(real_data):

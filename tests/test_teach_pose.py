@@ -8,6 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from heads import turn
+
 # A head that faces the viewer: x to the right, y down, z away. Eyes, nose tip, mouth corners, ears, chin, crown.
 HEAD = np.array(
     [
@@ -30,12 +32,7 @@ def teacher():
 
 
 def turned(yaw=0.0, pitch=0.0, roll=0.0):
-    """The head as a viewer sees it after it turned to the right edge, then up, then leaned clockwise."""
-    y, p, r = np.radians([yaw, pitch, roll])
-    lean = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    right = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
-    up = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
-    return HEAD @ (lean @ right @ up).T
+    return turn(HEAD, yaw, pitch, roll)
 
 
 def pose_of(teacher, head):
