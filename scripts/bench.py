@@ -47,7 +47,8 @@ from ranfer.model import RAN, Output
 from ranfer.optimizer import build_optimizer
 from ranfer.provenance import revision
 from ranfer.regions import fixed_regions
-from ranfer.runtime import OnnxModel, open_session
+from ranfer.runtime import OnnxModel
+from ranfer.session import open_session
 from ranfer.train import Faces, batches, training_step
 from ranfer.vocab import Box, Expression, Location, Sample
 
@@ -201,7 +202,7 @@ def data_path(faces: Faces, config: TrainConfig) -> Form:
 
     def batch() -> None:
         indices = next(chosen)
-        mix(augment(faces.images(indices).float() / 255, config.augment), faces.targets[indices], config.augment)
+        mix(augment(faces.images(indices).float() / 255, config.augment)[0], faces.targets[indices], config.augment)
 
     return batch
 

@@ -1,7 +1,7 @@
 """Train the attribute model (pose, landmarks, occlusion, visibility) on FERPlus training faces, and export it.
 
     python scripts/train_attributes.py data/ferplus_train_valid.zip results/teacher.npz \\
-        --initial runs/default-1.onnx --out src/ranfer/weights/attributes.onnx
+        --initial src/ranfer/weights/default.onnx --out src/ranfer/weights/attributes.onnx
 
 Pose and landmarks come from the teacher (scripts/teach_pose.py), the yaw of profiles, which the teacher misses, from
 labels/ferplus_yaw.jsonl; occlusion comes from drawn occluders, whose masks are exact, and from
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from ranfer.attribute_net import DEGREES, GRID, MIRRORED, SIZE, AttributeNet, export_attributes
+from ranfer.attribute_net import DEGREES, GRID, SIZE, AttributeNet, export_attributes
 from ranfer.checkpoint import start_from
 from ranfer.config import OptimizerConfig, ScheduleConfig
 from ranfer.data import open_dataset, stack_faces
@@ -35,10 +35,10 @@ from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.occluders import Kind, draw_random, occlude
 from ranfer.optimizer import build_optimizer, decaying, learning_rate
 from ranfer.provenance import revision
+from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED, Occlusion
 
 LABELS = Path(__file__).parents[1] / "labels"
-PROFILES = 3  # how much oftener than another labelled face a profile is shown
 UNSEEN = 0.3  # weight of a cell that is taken for visible because nobody said otherwise
 console = Console(highlight=False)
 
@@ -236,7 +236,7 @@ def main() -> None:
     config = OptimizerConfig(name="adamw", lr=0.002, weight_decay=0.05)
     optimizer, schedule = build_optimizer(net, config), ScheduleConfig(warmup=0.3)
     compiled = torch.compile(net, dynamic=False)
-    again = np.concatenate([np.flatnonzero(known), np.repeat(np.flatnonzero(profile), PROFILES)])
+    again = np.flatnonzero(known | profile)
     rows = np.concatenate([np.arange(len(learn.ids)), *[again] * (options.labelled - 1)])
     size, steps = 64, len(rows) // 64
     for epoch in range(options.epochs):

@@ -60,10 +60,21 @@ def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path
     assert opened.description["revision"] == "1"
 
 
-def test_regions_of_each_face_are_inputs_and_may_be_absent(tmp_path):
-    export(trained(regions=RegionsConfig(scheme="random", count=3)), tmp_path / "m.onnx")
+@pytest.mark.parametrize(
+    "regions",
+    [RegionsConfig(scheme="random", count=3, seed=7), RegionsConfig(scheme="landmark", radii=(0.2, 0.3))],
+    ids=["random", "landmark"],
+)
+def test_regions_of_each_face_are_inputs_that_the_opened_file_finds_itself(tmp_path, regions):
+    model = trained(regions=regions)
+    export(model, tmp_path / "m.onnx")
     inputs = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.input]
     assert inputs == ["faces", "boxes", "mask"]
+    faces = np.random.default_rng(0).integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
+    ours, theirs = model(faces, ["a", "b", "c"]), open_onnx(tmp_path / "m.onnx")(faces, ["a", "b", "c"])
+    np.testing.assert_allclose(theirs.probabilities, ours.probabilities, atol=1e-4)
+    np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-6)
+    assert not np.allclose(ours.boxes[0], ours.boxes[1])
 
 
 def test_training_may_start_from_the_backbone_of_an_exported_file(tmp_path):

@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from ranfer import train as training
-from ranfer.augment import augment, erase, mix, move
+from ranfer.augment import augment, erase, mix, move, move_points, moves
 from ranfer.checkpoint import load
 from ranfer.config import (
     AugmentConfig,
@@ -29,10 +29,11 @@ from ranfer.config import (
     parse,
     read_yaml,
 )
-from ranfer.data import open_dataset
+from ranfer.data import open_dataset, stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
 from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.faces.attributes import AttributeModel
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
 from ranfer.vocab import Location, Sample
@@ -322,15 +323,47 @@ STILL = AugmentConfig(flip=0, rotate=0, scale=0, shift=0, light=0, erase=0)
 
 def test_augmentation_with_nothing_set_changes_nothing():
     images = torch.rand(4, 1, 20, 20)
-    torch.testing.assert_close(augment(images, STILL), images, atol=1e-5, rtol=0)
+    points = torch.rand(4, 5, 2)
+    for before, after in zip((images, points), augment(images, STILL, points), strict=True):
+        torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert augment(images, STILL)[1] is None
 
 
 def test_a_flip_mirrors_and_a_shift_moves():
     images = torch.rand(4, 1, 20, 20)
-    flipped = move(images, STILL.model_copy(update={"flip": 1.0}))
+    flipped = move(images, moves(4, STILL.model_copy(update={"flip": 1.0}), images.device))
     torch.testing.assert_close(flipped, images.flip(-1), atol=1e-5, rtol=0)
-    moved = move(images, STILL.model_copy(update={"shift": 0.5}))
+    moved = move(images, moves(4, STILL.model_copy(update={"shift": 0.5}), images.device))
     assert (moved - images).abs().mean() > 0.1
+
+
+def test_landmarks_go_where_the_pixels_go_and_change_sides_in_the_mirror():
+    torch.manual_seed(0)
+    side, n = 96, 40
+    points = 0.3 + 0.4 * torch.rand(n, 5, 2)
+    grid = (torch.arange(side) + 0.5) / side
+    away = (points[:, :, None, None] - torch.stack(torch.meshgrid(grid, grid, indexing="xy"), dim=-1)).square().sum(-1)
+    spots = torch.exp(-away / (2 * 0.02**2))  # (n, 5, h, w): a channel with a bright spot for each landmark
+    theta = moves(n, AugmentConfig(flip=0.5, rotate=30, scale=0.2, shift=0.05), spots.device)
+    moved, found = move_points(points, theta), move(spots, theta).flatten(2).argmax(dim=2)
+    found = torch.stack([found % side, found // side], dim=2).add(0.5) / side
+    mirrored = theta[:, :, :2].det() < 0
+    assert 10 < mirrored.sum() < 30
+    torch.testing.assert_close(moved[~mirrored], found[~mirrored], atol=0.012, rtol=0)
+    torch.testing.assert_close(moved[mirrored], found[mirrored][:, [1, 0, 2, 4, 3]], atol=0.012, rtol=0)
+
+
+def test_regions_round_landmarks_are_learnt_and_judged_without_handing_them_in(settings, faces, tmp_path):
+    best = training.train(
+        settings("epochs=1", "model.regions.scheme=landmark", "model.regions.radii=[0.2]"), tmp_path / "run", quiet()
+    )
+    dataset = open_dataset(faces)
+    samples = dataset.split("valid")[:4]
+    pixels, ids = stack_faces(dataset, samples, channels=3), [sample.id for sample in samples]
+    said = load(best)(pixels, ids)
+    assert said.boxes is not None and said.boxes.shape == (4, 6, 4)
+    points = AttributeModel()(pixels).landmarks
+    np.testing.assert_allclose((said.boxes[:, 1:, :2] + said.boxes[:, 1:, 2:]) / 2, points, atol=1e-5)
 
 
 def test_erasing_covers_one_grey_rectangle_of_the_asked_size():

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from ranfer.backbones import BasicBlock, ResNet
 from ranfer.crop import from_bytes
 from ranfer.onnx_file import example_faces, write_onnx
+from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED
 
 SIZE = 48  # pixels of a face as the network sees it, grey
 GRID = 6  # the face is divided into so many rows and columns, each of which may be covered
 WIDTHS = (32, 64, 128, 128)
-MIRRORED = [1, 0, 2, 4, 3]  # the landmarks of a mirrored face, by their names
 DEGREES = 45.0  # a pose of 1 inside the network
 
 

@@ -11,30 +11,47 @@ from torch.distributions import Beta
 from torch.nn.functional import affine_grid, grid_sample
 
 from ranfer.config import AugmentConfig
+from ranfer.regions import MIRRORED
 
 
-def augment(images: Float[Tensor, "b c h w"], config: AugmentConfig) -> Float[Tensor, "b c h w"]:
-    """Flip, turn, scale and shift, change of light, erased rectangle; images in [0, 1] before and after."""
-    images = light(move(images, config), config.light)
-    return erase(images, config.erase, config.erase_side)
+def augment(
+    images: Float[Tensor, "b c h w"], config: AugmentConfig, points: Float[Tensor, "b 5 2"] | None = None
+) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 5 2"] | None]:
+    """Flip, turn, scale and shift, change of light, erased rectangle; images in [0, 1] before and after.
+
+    Landmarks, in fractions of the face, go where the face goes.
+    """
+    theta = moves(len(images), config, images.device)
+    images = light(move(images, theta), config.light)
+    return erase(images, config.erase, config.erase_side), None if points is None else move_points(points, theta)
 
 
-def move(images: Float[Tensor, "b c h w"], config: AugmentConfig) -> Float[Tensor, "b c h w"]:
-    """One affine resampling a face for flip, rotation, scale and shift; the border repeats."""
-    b, device = len(images), images.device
+def moves(b: int, config: AugmentConfig, device: torch.device) -> Float[Tensor, "b 2 3"]:
+    """For each face a map from places after flip, rotation, scale and shift to places before; sides go from -1 to 1."""
     angle = _uniform(b, device) * math.radians(config.rotate)
     zoom = 1 + _uniform(b, device) * config.scale
     mirror = 1 - 2 * (torch.rand(b, device=device) < config.flip).float()
     shift = _uniform(b, device) * 2 * config.shift, _uniform(b, device) * 2 * config.shift  # the grid spans 2
-    theta = torch.stack(
+    return torch.stack(
         [
             torch.stack([mirror * angle.cos() * zoom, -angle.sin() * zoom, shift[0]], dim=1),
             torch.stack([mirror * angle.sin() * zoom, angle.cos() * zoom, shift[1]], dim=1),
         ],
         dim=1,
     )
+
+
+def move(images: Float[Tensor, "b c h w"], theta: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b c h w"]:
+    """One affine resampling a face; the border repeats."""
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def move_points(points: Float[Tensor, "b 5 2"], theta: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 5 2"]:
+    """Landmarks where :func:`move` takes them; those of a mirrored face change sides."""
+    turn, shift = theta[..., :2], theta[..., 2]
+    points = (torch.linalg.solve(turn, (2 * points - 1 - shift[:, None]).mT).mT + 1) / 2
+    return torch.where((turn.det() < 0)[:, None, None], points[:, MIRRORED], points)
 
 
 def light(images: Float[Tensor, "b c h w"], strength: float) -> Float[Tensor, "b c h w"]:

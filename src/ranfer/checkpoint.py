@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig, parse
 from ranfer.errors import CheckpointError
+from ranfer.face_regions import FaceRegions
 from ranfer.model import RAN
 from ranfer.onnx_file import read_weights
-from ranfer.regions import CENTRE_80, FIXED5, regions_of
+from ranfer.regions import CENTRE_80, FIXED5
 from ranfer.vocab import Expression, Prediction
 
 FORMAT = "ranfer-1"
@@ -40,11 +41,14 @@ class Trained:
     description: dict[str, Any] = field(default_factory=dict)
     mirror: bool = False
 
+    def __post_init__(self) -> None:
+        self._regions = FaceRegions(self.model.config.regions)
+
     @torch.inference_mode()
     def __call__(self, faces: UInt8[np.ndarray, "b h w c"], ids: Sequence[str]) -> Prediction:
         """Probabilities and region weights of faces; ids seed the regions of a ``random`` model."""
         self.model.eval()
-        boxes, mask = regions_of(self.model.config.regions, ids)
+        boxes, mask = self._regions(faces, ids)
         device = self.model.fc.weight.device
         probabilities, out = self.model.judge(
             self.model.prepare(torch.from_numpy(np.ascontiguousarray(faces)).to(device)),

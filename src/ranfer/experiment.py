@@ -175,7 +175,7 @@ def multiply_adds(config: ModelConfig) -> int:
     PyTorch counts them while a random network runs, so that they are of this network, whatever it is.
     """
     model = RAN(config)
-    boxes, mask = regions_of(config.regions, ["one", "two"])
+    boxes, mask = regions_of(config.regions, ["one", "two"], np.full((2, 5, 2), 0.5, np.float32))
     images = torch.rand(2, config.channels, config.size, config.size)  # batch statistics need two faces
     with FlopCounterMode(display=False) as counter:
         out = model(images, torch.from_numpy(boxes), None if mask is None else torch.from_numpy(mask))

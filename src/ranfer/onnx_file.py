@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from ranfer.errors import CheckpointError
-from ranfer.runtime import METADATA_KEY, open_session
+from ranfer.session import METADATA_KEY, open_session
 
 OPSET = 18
 HALF = "_half"  # at the end of the names of weights that are stored as float16

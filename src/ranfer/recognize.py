@@ -18,7 +18,8 @@ from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, open_detector, shrink_to, whole_picture
 from ranfer.images import Picture, as_rgb
-from ranfer.runtime import METADATA_KEY, OnnxModel, metadata, open_session
+from ranfer.runtime import OnnxModel
+from ranfer.session import METADATA_KEY, metadata, open_session
 from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
 from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction
 

@@ -31,6 +31,7 @@ FIXED7 = (
     Box(0.125, 0.0, 0.875, 0.75),  # centre-top
 )
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
+MIRRORED = [1, 0, 2, 4, 3]  # where each of them stands in the mirror
 _NAMES = ("top left", "top right", "centre bottom", "centre .9", "centre .85")
 _NAMES7 = (*_NAMES[:4], "centre .8", "centre .75", "centre top")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,68 +12,18 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from pydantic import PositiveInt, field_validator, model_validator
 
-from ranfer.config import Settings, parse
+from ranfer.config import RegionsConfig, Settings, parse
 from ranfer.errors import CheckpointError, ConfigError
+from ranfer.face_regions import FaceRegions
+from ranfer.session import metadata, open_session
 from ranfer.vocab import Expression, Prediction, parse_expression
 
-log = logging.getLogger(__name__)
-
-METADATA_KEY = "ranfer"  # a file of ours has this key in its metadata: a JSON object that describes the model
-CPU = "CPUExecutionProvider"
-GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider")
 PIXEL_TYPES = {
     "tensor(uint8)": np.uint8,
     "tensor(float16)": np.float16,
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
 }
-
-
-def providers() -> list[str]:
-    """What the installed ONNX Runtime can compute on, best first; the CPU is always among them."""
-    available = ort.get_available_providers()
-    return [name for name in GPU_PROVIDERS if name in available] + [CPU]
-
-
-def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
-    """An ONNX file, ready to run; ``threads`` None leaves their number to the runtime.
-
-    It runs on a GPU where the installed runtime has a provider for one. A provider that does not start (no driver, no
-    CUDA) is one warning, and the file runs on what is left: the CPU at the least.
-
-    Raises:
-        CheckpointError: the file is missing, or is no ONNX that the runtime can load.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors; warnings about a graph help nobody who did not write it
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    wanted = providers()
-    reason = "the runtime cannot load it"  # it leaves such a provider out without an exception
-    try:
-        try:
-            session = _start(path, options, wanted)
-        except Exception as error:  # the runtime's exceptions have no common type of their own
-            reason = " ".join(str(error).split())
-            session = _start(path, options, [CPU])
-    except Exception as error:
-        raise CheckpointError(f"{path}: not a loadable ONNX file ({' '.join(str(error).split())})") from error
-    started = session.get_providers()
-    if missing := [name for name in wanted if name not in started]:
-        log.warning("%s: runs on %s, since %s did not start (%s)", path, started[0], ", ".join(missing), reason)
-    return session
-
-
-def _start(path: Path, options: ort.SessionOptions, on: list[str]) -> ort.InferenceSession:
-    return ort.InferenceSession(path, options, providers=on, enable_fallback=0)  # its own would print to stdout
-
-
-def metadata(session: ort.InferenceSession) -> dict[str, Any] | None:
-    """The description that a file of ours carries; None for any other file."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    return None if text is None else dict(json.loads(text))
 
 
 class OnnxModel:
@@ -86,14 +34,24 @@ class OnnxModel:
         self._outputs = [output.name for output in session.get_outputs()]
         self.description = {"kind": "ranfer ONNX", "file": str(path), **(metadata(session) or {})}
         needed = [entry.name for entry in session.get_inputs()]
-        if needed != ["faces"]:
-            raise CheckpointError(f"{path}: expected one input, 'faces'; the file wants {', '.join(needed)}")
+        self._regions: FaceRegions | None = None
+        if needed == ["faces", "boxes", "mask"]:  # each face has regions of its own
+            told = self.description.get("model", {}).get("regions", {})
+            self._regions = FaceRegions(parse(RegionsConfig, told, f"{path}, its regions"))
+        elif needed != ["faces"]:
+            raise CheckpointError(
+                f"{path}: expected the input 'faces', or faces, boxes and mask; the file wants {', '.join(needed)}"
+            )
         if self.description.get("labels") != [expression.value for expression in Expression]:
             raise CheckpointError(f"{path}: label order {self.description.get('labels')} is not that of this version")
 
     def __call__(self, faces: UInt8[np.ndarray, "b h w 3"], ids: Sequence[str]) -> Prediction:
-        """What the model says of a batch of faces."""
-        found = dict(zip(self._outputs, self._session.run(None, {"faces": faces}), strict=True))
+        """What the model says of a batch of faces; ids seed the regions of a ``random`` model."""
+        inputs = {"faces": faces}
+        if self._regions is not None:
+            boxes, mask = self._regions(faces, ids)
+            inputs |= {"boxes": boxes, "mask": np.ones(boxes.shape[:2], dtype=bool) if mask is None else mask}
+        found = {**inputs, **dict(zip(self._outputs, self._session.run(None, inputs), strict=True))}
         return Prediction(
             found["probabilities"],
             found.get("boxes"),

@@ -28,6 +28,8 @@ from ranfer.config import DataConfig, TrainConfig
 from ranfer.data import Dataset, cached_rows, data_hash, open_dataset, stack_faces
 from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError, RanferError
+from ranfer.face_regions import find_landmarks
+from ranfer.faces.attributes import AttributeModel
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
@@ -49,6 +51,7 @@ class Faces:
     """A split: target distributions, top classes, and faces as bytes, in memory or mapped from a prepared cache.
 
     rows: where each face stands among the m that are there.  mapped: the pixels lie on the disk.
+    points: landmarks in fractions of the face, where the model cuts its regions round them.
     """
 
     samples: Sequence[Sample]
@@ -57,11 +60,13 @@ class Faces:
     targets: Float[Tensor, "n 8"]
     expressions: Int[np.ndarray, " n"]
     mapped: bool = False
+    points: Float[Tensor, "n 5 2"] | None = None
 
     def on(self, device: torch.device) -> Faces:
         """These faces on a device, but for pixels that lie on the disk: their batches go there one by one."""
         pixels = self.pixels if self.mapped else self.pixels.to(device)
-        return replace(self, pixels=pixels, targets=self.targets.to(device))
+        points = None if self.points is None else self.points.to(device)
+        return replace(self, pixels=pixels, targets=self.targets.to(device), points=points)
 
     def images(self, chosen: Int[np.ndarray, " b"]) -> UInt8[Tensor, "b c h w"]:
         """The pixels of some faces, where they lie."""
@@ -91,6 +96,16 @@ def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample],
     targets = torch.from_numpy(labels.targets[labels.kept])
     faces = Faces(kept, torch.from_numpy(pixels), rows, targets, labels.expressions[labels.kept], mapped)
     return faces, data_hash(kept, pixels, rows)
+
+
+def find_points(faces: Faces, batch: int = 256) -> Float[Tensor, "n 5 2"]:
+    """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time."""
+    model = AttributeModel()
+    parts = [
+        find_landmarks(model, faces.pixels[faces.rows[start : start + batch]].numpy())
+        for start in range(0, len(faces.samples), batch)
+    ]
+    return torch.from_numpy(np.concatenate(parts))
 
 
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
@@ -126,6 +141,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
             f"a multiple of the {fabric.world_size} processes"
         )
+    if config.model.regions.scheme == "landmark":
+        learn = replace(learn, points=find_points(learn))
     learn = learn.on(fabric.device)
     valid, valid_hash = load_faces(config, dataset, to_choose, "majority")
     console.print(f"{len(learn.samples):,} faces to learn from, {len(valid.samples):,} to validate on", highlight=False)
@@ -240,9 +257,11 @@ def training_step(
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
     images, targets = faces.images(chosen).to(device).float() / 255, faces.targets[chosen]
-    images, targets = mix(augment(images, config.augment), targets, config.augment)
+    images, points = augment(images, config.augment, None if faces.points is None else faces.points[chosen])
+    images, targets = mix(images, targets, config.augment)
     regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
-    boxes, mask = regions_of(regions, [faces.samples[i].id for i in chosen] if regions.scheme == "random" else [])
+    ids = [faces.samples[i].id for i in chosen]
+    boxes, mask = regions_of(regions, ids, None if points is None else points.cpu().numpy())
     present = None if mask is None else torch.from_numpy(mask).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
     out = learner(images, torch.from_numpy(boxes).to(device), present)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError
-from ranfer.runtime import metadata, open_session
+from ranfer.session import metadata, open_session
 from ranfer.vocab import ESTIMATED, Attributes, Pose
 
 ATTRIBUTE_WEIGHTS = Path(__file__).parents[1] / "weights" / "attributes.onnx"

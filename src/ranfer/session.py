@@ -1,0 +1,65 @@
+"""ONNX files as sessions of the runtime: on the best provider that starts, with one clear error where nothing loads."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from ranfer.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+METADATA_KEY = "ranfer"  # a file of ours has this key in its metadata: a JSON object that describes the model
+CPU = "CPUExecutionProvider"
+GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider")
+
+
+def providers() -> list[str]:
+    """What the installed ONNX Runtime can compute on, best first; the CPU is always among them."""
+    available = ort.get_available_providers()
+    return [name for name in GPU_PROVIDERS if name in available] + [CPU]
+
+
+def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
+    """An ONNX file, ready to run; ``threads`` None leaves their number to the runtime.
+
+    It runs on a GPU where the installed runtime has a provider for one. A provider that does not start (no driver, no
+    CUDA) is one warning, and the file runs on what is left: the CPU at the least.
+
+    Raises:
+        CheckpointError: the file is missing, or is no ONNX that the runtime can load.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings about a graph help nobody who did not write it
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    wanted = providers()
+    reason = "the runtime cannot load it"  # it leaves such a provider out without an exception
+    try:
+        try:
+            session = _start(path, options, wanted)
+        except Exception as error:  # the runtime's exceptions have no common type of their own
+            reason = " ".join(str(error).split())
+            session = _start(path, options, [CPU])
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a loadable ONNX file ({' '.join(str(error).split())})") from error
+    started = session.get_providers()
+    if missing := [name for name in wanted if name not in started]:
+        log.warning("%s: runs on %s, since %s did not start (%s)", path, started[0], ", ".join(missing), reason)
+    return session
+
+
+def _start(path: Path, options: ort.SessionOptions, on: list[str]) -> ort.InferenceSession:
+    return ort.InferenceSession(path, options, providers=on, enable_fallback=0)  # its own would print to stdout
+
+
+def metadata(session: ort.InferenceSession) -> dict[str, Any] | None:
+    """The description that a file of ours carries; None for any other file."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    return None if text is None else dict(json.loads(text))
