@@ -40,7 +40,7 @@ def photos() -> dict[str, np.ndarray]:
 
 
 def load_faces(data: Path, count: int | None, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """So many validation faces with a majority label (None: all) in random order, and the columns of their expressions."""
+    """So many validation faces (None: all) with a majority label, in random order, and the columns of expressions."""
     dataset = open_dataset(f"ferplus:{data}")
     samples = dataset.split("valid")
     labels = label(samples, "majority")
