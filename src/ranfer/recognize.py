@@ -23,7 +23,7 @@ from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
 from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
-BATCH = 8  # faces in one call of the model: more take memory and save no time
+BATCH = 8  # faces in one call of the model: more take memory, and save no time where a network has one thread
 MAX_PIXELS = 1_000_000  # of a picture that is taken as a face: the model shrinks it further in any case
 
 Point = tuple[float, float]
