@@ -17,9 +17,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pasted_faces import load_faces, paste, photos, place
+from pasted_faces import at_face, load_faces, paste, photos, place
 
-from ranfer.faces.align import align, find_frame
+from ranfer.faces.align import align
 from ranfer.faces.detect import MTCNN, Detection
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # the corners of a frame
@@ -76,13 +76,13 @@ def find(
     centre = rng.uniform(0.75 * size + 4, len(photo) - 0.75 * size - 4, 2)
     to_photo = place(size, angle, centre, len(face))
     picture = paste(photo, face, to_photo)
-    near = [d for d in detect(picture) if np.linalg.norm(np.array(find_frame(d)[:2]) - centre) < 0.35 * size]
+    found = at_face(detect(picture), centre, size)
     reach = 0.75 * size
     box = (*(centre - reach), *(centre + reach))
     before, _ = align(picture, Detection(tuple(box), 1.0), 96)
-    if not near:
+    if found is None:
         return np.vstack([before, np.zeros_like(before)]), None
-    after, to_face = align(picture, near[0], 96)
+    after, to_face = align(picture, found, 96)
     to_picture = cv2.invertAffineTransform(to_face)
     in_picture = SQUARE * 96 @ to_picture[:, :2].T + to_picture[:, 2]
     to_frame = cv2.invertAffineTransform(to_photo)

@@ -11,12 +11,15 @@ import numpy as np
 
 from ranfer.data import open_dataset
 from ranfer.data.labels import label
+from ranfer.faces.align import find_frame
+from ranfer.faces.detect import Detection
 
 NOBODY = ("coffee", "rocket", "chelsea", "stereo_motorcycle", "brick", "grass", "gravel", "hubble_deep_field", "retina")
 NOBODY += ("immunohistochemistry", "page", "clock", "moon", "text", "cell", "horse", "colorwheel", "logo")
 LARGE = 640  # shorter side of a photo, in pixels
 RIM = 0.25
 TINT = (1.0, 0.87, 0.76)  # grey faces become skin
+NEAR = 0.35  # how far the centre of a found frame may lie from that of the pasted face, in sides of it
 
 
 def photos() -> dict[str, np.ndarray]:
@@ -36,8 +39,8 @@ def photos() -> dict[str, np.ndarray]:
     return found
 
 
-def load_faces(data: Path, count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """So many validation faces with a majority label, drawn at random, and the columns of their expressions."""
+def load_faces(data: Path, count: int | None, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """So many validation faces (None: all) with a majority label, in random order, and the columns of expressions."""
     dataset = open_dataset(f"ferplus:{data}")
     samples = dataset.split("valid")
     labels = label(samples, "majority")
@@ -77,3 +80,20 @@ def paste(photo: np.ndarray, face: np.ndarray, to_photo: np.ndarray) -> np.ndarr
     region = result[low[1] : high[1], low[0] : high[0]]
     region[:] = np.round(region + (drawn - region.astype(float)) * inside[..., None] / 255)
     return result
+
+
+def scene(
+    photo: np.ndarray, face: np.ndarray, size: int, angle: float, at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The photo with a face of ``size`` pixels, turned clockwise, and where its centre is, in pixels.
+
+    ``at`` is x and y, each 0 to 1 of the room that the face leaves.
+    """
+    margin = (0.5 + RIM) * size + 4
+    centre = margin + at * (np.array(photo.shape[1::-1]) - 2 * margin)
+    return paste(photo, face, place(size, angle, centre, len(face))), centre
+
+
+def at_face(detections: list[Detection], centre: np.ndarray, size: int) -> Detection | None:
+    """The best detection that is of the pasted face; None where it was missed."""
+    return next((d for d in detections if np.linalg.norm(np.array(find_frame(d)[:2]) - centre) < NEAR * size), None)

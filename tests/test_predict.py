@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ranfer.cli import app
 from ranfer.errors import ConfigError
 from ranfer.outputs import read_lines
-from ranfer.predict import AHEAD, GROUP, ON_SHEET, own_pictures, predict, print_summary, summarise
+from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, own_pictures, predict, print_summary, summarise
 from ranfer.recognize import load
 from ranfer.vocab import Expression
 from test_light_rooms import torch_after
@@ -130,7 +130,7 @@ def test_only_a_bounded_number_of_pictures_is_under_way(weights, photos, tmp_pat
         progress=lambda done, total: ahead.append(len(searched) - done),
     )
     assert len(searched) == len(pictures)
-    assert max(ahead) <= AHEAD
+    assert max(ahead) <= AHEAD + JUDGED * GROUP
 
 
 def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos, tmp_path):

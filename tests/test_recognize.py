@@ -95,7 +95,7 @@ def plain(colour, size=48):
 class Frontal:
     """An attribute model to which every face is frontal and uncovered, unless it is told otherwise."""
 
-    def __init__(self, pose=(0.0, 0.0, 0.0), occlusion=(0.0, 0.0, 0.0, 0.0)):
+    def __init__(self, pose=(0.0, 0.0, 0.0), occlusion=(0.0, 0.0, 0.0, 0.0), threads=None):
         self.pose, self.occlusion = np.array([pose]), np.array([occlusion])
 
     def __call__(self, faces):

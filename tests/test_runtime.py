@@ -88,6 +88,20 @@ def test_the_cpu_is_always_a_provider():
     assert providers()[-1] == "CPUExecutionProvider"
 
 
+def test_gpu_providers_of_the_installed_runtime_come_first_best_first_and_others_are_left_out(tmp_path, monkeypatch):
+    installed = ["TensorrtExecutionProvider", "CPUExecutionProvider", "DmlExecutionProvider", "CUDAExecutionProvider"]
+    started, wanted = ort.InferenceSession, []
+
+    def start(path, options, providers, **rest):
+        wanted.append(providers)
+        return started(path, options, providers=["CPUExecutionProvider"], **rest)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: installed)
+    monkeypatch.setattr(ort, "InferenceSession", start)
+    open_session(classifier(tmp_path / "m.onnx"))
+    assert wanted == [["CUDAExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider"]]
+
+
 @pytest.mark.parametrize("dropped", ["by an exception", "in silence"])
 def test_a_gpu_that_does_not_start_is_one_line_and_the_cpu_takes_over(tmp_path, monkeypatch, caplog, capfd, dropped):
     file = classifier(tmp_path / "m.onnx")

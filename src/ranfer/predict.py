@@ -1,4 +1,4 @@
-"""Many pictures through the recognizer: read and searched side by side, written in order, gone on with after a stop."""
+"""Pictures through the recognizer: searched and judged side by side, written in order, gone on with after a stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,10 +26,14 @@ from ranfer.recognize import Face, Found, Recognizer
 from ranfer.vocab import Expression
 
 GROUP = 8  # pictures whose faces go through the model together
-AHEAD = 2 * GROUP  # pictures that may be under way at once: they bound the memory
+AHEAD = GROUP  # pictures that may be searched before their group is there; with those of JUDGED they bound the memory
+JUDGED = 2  # groups that may be with the model at once
 WORKERS = 8  # pictures that are searched at once, at most: each takes some hundred megabytes for it
 DRAWN, SHEET = "drawn", "contact_sheet.jpg"
 ON_SHEET = 48  # pictures at most
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Looked(NamedTuple):
@@ -80,9 +84,13 @@ def predict(
         waiting = [path for path in pictures if str(path) not in results.done]
         already = len(pictures) - len(waiting)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, WORKERS)) as pool:
-            looked = _ahead(pool, lambda path: _look(recognizer, path, draw), waiting)
-            while group := list(islice(looked, GROUP)):
-                faces = recognizer.judge([one.found for one in group])
+            looked = _ahead(pool, lambda path: _look(recognizer, path, draw), waiting, AHEAD)
+            groups: Iterator[list[_Looked]] = iter(lambda: list(islice(looked, GROUP)), [])
+
+            def judge(group: list[_Looked]) -> tuple[list[_Looked], list[list[Face]]]:
+                return group, recognizer.judge([one.found for one in group])
+
+            for group, faces in _ahead(pool, judge, groups, JUDGED):
                 if draw:
                     first = len(results.done) + 1
                     names = [_drawn_name(number, one.source) for number, one in enumerate(group, start=first)]
@@ -102,13 +110,13 @@ def predict(
     return summarise(results.path)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[Path], _Looked], items: Iterable[Path]) -> Iterator[_Looked]:
-    """The results in order, while the pool works ahead of whom they are for, but not further than ``AHEAD``."""
-    pending: deque[Future[_Looked]] = deque()
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+    """The results in order, while the pool works on the next ones, on ``most`` at once."""
+    pending: deque[Future[R]] = deque()
     try:
         for item in items:
             pending.append(pool.submit(work, item))
-            if len(pending) >= AHEAD:
+            if len(pending) >= most:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -24,7 +24,7 @@ from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
 from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
-BATCH = 32  # faces in one call of the model: more take memory and save no time
+BATCH = 8  # faces in one call of the model: more take memory, and save no time where a network has one thread
 MAX_PIXELS = 1_000_000  # of a picture that is taken as a face: the model shrinks it further in any case
 
 Point = tuple[float, float]
@@ -122,7 +122,7 @@ class Recognizer:
             a list of :class:`ranfer.faces.detect.Detection`.
         classes: 8, or 7 to leave contempt out; the others' probabilities then sum to 1.
         features: give each face its representation, too.
-        threads: of each network of the detector; None leaves their number to the runtime.
+        threads: of each network; None leaves their number to the runtime.
 
     Raises:
         CheckpointError: the weights are missing, damaged, or not written by ``ranfer export``.
@@ -141,7 +141,7 @@ class Recognizer:
             raise ConfigError(f"classes must be 8, or 7 without contempt; got {classes}")
         self._arguments = (weights, detector, classes, features, threads)
         self._classes = [e for e in Expression if classes == 8 or e is not Expression.CONTEMPT]
-        model = _open_model(weights)
+        model = _open_model(weights, threads)
         self.description = model.description
         try:
             self._size = int(self.description["model"]["size"])
@@ -153,7 +153,7 @@ class Recognizer:
                 f"{weights}: its description lacks model.size, regions or trust ({error!r})"
             ) from None
         detect = open_detector(detector, threads) if isinstance(detector, str) else detector
-        self._open: _Parts | None = _Parts(model, AttributeModel(), detect)
+        self._open: _Parts | None = _Parts(model, AttributeModel(threads=threads), detect)
         self._features = features
         if features:
             self.judge([[Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))]])  # or raise
@@ -305,12 +305,12 @@ def load(
     return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
 
 
-def _open_model(path: Path) -> OnnxModel:
+def _open_model(path: Path, threads: int | None) -> OnnxModel:
     if path == DEFAULT_WEIGHTS and not path.is_file():
         raise CheckpointError(f"{path}: this copy of ranfer came without weights; name a file of your own")
     if path.suffix == ".safetensors":
         raise CheckpointError(f"{path}: a checkpoint; make an ONNX file of it first: ranfer export --weights {path}")
-    session = open_session(path)
+    session = open_session(path, threads)
     if metadata(session) is None:
         raise CheckpointError(f"{path}: expected a file that ranfer export wrote; its metadata has no {METADATA_KEY!r}")
     return OnnxModel(path, session)
