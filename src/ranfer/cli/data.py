@@ -54,6 +54,9 @@ def data_prepare(
     file: Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="The manifest; its faces go beside it.")],
     size: Annotated[int, typer.Option(min=8, help="Side of the faces, in pixels.")] = 112,
     grey: Annotated[bool, typer.Option("--grey", help="Keep grey faces, for grey models.")] = False,
+    find: Annotated[
+        bool, typer.Option("--find", help="Pictures are photos: find the largest face in each, as is done for sfew.")
+    ] = False,
 ) -> None:
     """Frame and resize all faces once, for manifest:FILE.jsonl; status 1 where some are unreadable."""
     from ranfer.data import open_dataset
@@ -61,16 +64,17 @@ def data_prepare(
     from ranfer.faces.detect import MTCNN
 
     opened = open_dataset(dataset)
+    find |= opened.stills
     with progress_bars() as progress:
         unreadable, missed = prepare(
             opened,
             file,
             size,
             1 if grey else 3,
-            MTCNN(threads=1) if opened.stills else None,
+            MTCNN(threads=1) if find else None,
             lambda done: progress("faces", done, len(opened.samples)),
         )
-    found = f", {missed:,} of them without a face that was found" if opened.stills else ""
+    found = f", {missed:,} of them without a face that was found" if find else ""
     out.print(f"{file}: {len(opened.samples):,} faces of {size} pixels{found}", markup=False, soft_wrap=True)
     for line in unreadable:
         err.print(line, markup=False)
