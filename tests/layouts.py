@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from ranfer.data.drawn import draw_face
-from ranfer.vocab import Expression
+from ranfer.vocab import SYNONYMS, Expression
 
 E = Expression
 RAFDB = (E.SURPRISE, E.FEAR, E.DISGUST, E.HAPPINESS, E.SADNESS, E.ANGER, E.NEUTRAL)
@@ -81,6 +81,15 @@ def write_numbered_affectnet(root, training, validation, draw=drawn, seed=0):
             np.save(notes / f"{number}_val.npy", np.array("0.25"))
             np.save(notes / f"{number}_aro.npy", np.array("-0.5"))
             np.save(notes / f"{number}_lnd.npy", np.zeros(136))
+    return root
+
+
+def write_folder(root, classes, per_class, draw=drawn, seed=0):
+    """A folder of faces per class, by the names of the classes."""
+    generator = np.random.default_rng(seed)
+    for name in classes:
+        for number in range(per_class):
+            save(root / name / f"{number}.png", draw(SYNONYMS[name], generator))
     return root
 
 

@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
-from layouts import RAFDB, write_affectnet, write_rafdb, write_sfew
+from layouts import RAFDB, write_affectnet, write_folder, write_rafdb, write_sfew
+from ranfer.checkpoint import read_state
 from ranfer.config import TrainConfig, override, parse, read_yaml
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
 from ranfer.train import train
+from test_cli import run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(file for file in CONFIGS.rglob("*.yaml") if "rows" not in read_yaml(file))  # a table is no run
@@ -29,6 +32,7 @@ def sources(tmp_path_factory):
     ferplus = write_ferplus(folder / "ferplus", {"train": 16, "valid": 8}).data
     affectnet = write_affectnet(folder / "affectnet", codes, {f"{n + 99:056x}": n % 8 for n in range(8)})
     made = {"ferplus:": f"ferplus:{ferplus}", "rafdb:": f"rafdb:{write_rafdb(folder / 'basic', rafdb)}"}
+    made["folder:"] = f"folder:{write_folder(folder / 'faces', ('happy', 'sad', 'angry'), 8)}"
     for name, data in {
         "affectnet.": f"affectnet:{affectnet}",
         "affectnet7.": f"affectnet7:{affectnet}",
@@ -52,6 +56,21 @@ def test_a_configuration_trains_for_a_few_steps(file, sources, tmp_path):
     train(config, tmp_path / "run", Console(file=io.StringIO()))
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["loss"] > 0
+
+
+def test_fine_tuning_starts_from_the_shipped_weights_and_leaves_frozen_ones_alone(sources, tmp_path, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)
+    config = CONFIGS / "fine-tune.yaml"
+    words = ("--set", f"data.source={sources['folder:']}", "--set", "epochs=1", "--set", f"batch={BATCH}")
+    said = run("train", config, *words, "--out", tmp_path / "run").stdout
+    assert "another shape" not in said
+    shipped = read_state(parse(TrainConfig, read_yaml(config), str(config)).model.backbone.initial)
+    tuned = read_state(tmp_path / "run" / "best.safetensors")
+    weights = {name: tuned[name] for name in tuned if name.startswith("backbone.") and "batches" not in name}
+    assert weights.keys() <= shipped.keys()
+    changed = {name for name, tensor in weights.items() if not torch.equal(tensor, shipped[name].to(tensor.dtype))}
+    assert {name for name in weights if name.startswith(("backbone.conv1", "backbone.bn1"))}.isdisjoint(changed)
+    assert changed >= {name for name in weights if ".conv" in name} - {"backbone.conv1.weight"}
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)

@@ -1,12 +1,16 @@
 """A dataset prepared once: the manifest and its cache, stopped and resumed, damaged, and with misses."""
 
 import json
+import shutil
 
 import pytest
+from PIL import Image
 
 from layouts import RAFDB, write_rafdb, write_sfew
 from ranfer.data import manifest, open_dataset, stack_faces
+from ranfer.demo import PORTRAIT
 from ranfer.errors import DataError
+from test_cli import run
 
 FACES = {f"train_{n:05d}": RAFDB[n % 7] for n in range(1, 9)}
 
@@ -87,3 +91,17 @@ def test_misses_of_the_detector_are_kept_and_counted(tmp_path):
     assert manifest.prepare(stills, tmp_path / "m.jsonl", 24, 3, detect=lambda picture: []) == ([], 14)
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert len(lines) == 14 and all(line["attributes"]["found"] == 0 and line["box"] is None for line in lines)
+
+
+def test_faces_are_found_in_the_photos_of_a_folder(tmp_path):
+    (tmp_path / "photos" / "happy").mkdir(parents=True)
+    shutil.copy(PORTRAIT, tmp_path / "photos" / "happy")
+    Image.new("RGB", (60, 60)).save(tmp_path / "photos" / "happy" / "nobody.png")
+    words = ("data", "prepare", f"folder:{tmp_path / 'photos'}", "--size", 48, "--out", tmp_path / "m.jsonl")
+    assert "without a face" not in run(*words).stdout
+    assert "2 faces of 48 pixels, 1 of them without a face that was found" in " ".join(
+        run(*words, "--find").stdout.split()
+    )
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert sorted(line["attributes"]["found"] for line in lines) == [0, 1]
+    assert all((line["box"] is not None) == line["attributes"]["found"] for line in lines)

@@ -1,6 +1,8 @@
 """Covered faces: the same for everybody, as much covered as is said, and judged so that a fall in accuracy shows."""
 
 import json
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,15 +11,20 @@ from PIL import Image
 from ranfer import robustness_report
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
+from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate
+from ranfer.images import decode_image
 from ranfer.intervals import Interval
 from ranfer.occluders import Kind
 from ranfer.report import write_report
-from ranfer.robustness import KINDS, SHARES, Robustness, answer_covered, choose, cover, parse_kinds
-from ranfer.vocab import Prediction
-from test_cli import judge
+from ranfer.robustness import KINDS, SHARES, Robustness, answer_covered, choose, cover, parse_kinds, write_covered
+from ranfer.runtime import open_onnx
+from ranfer.vocab import Expression, Prediction
+from test_cli import judge, run
 from test_evaluate import truth
 from test_runtime import ours
+
+E = Expression
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +152,65 @@ def test_the_command_covers_faces_where_it_is_told_to(drawn, tmp_path):
     assert found["kinds"]["cap"]["0.6"]["accuracy_difference"] == 0
 
 
+def test_a_model_that_runs_elsewhere_is_judged_by_what_it_says_of_written_pictures(drawn, dataset, tmp_path):
+    sample = ("--out", tmp_path / "covered", "--faces", 5, "--kinds", "block,surgical mask")
+    assert "60 pictures of 5 faces" in run("data", "cover", f"ferplus:{drawn.data}", "--split", "valid", *sample).stdout
+    about, *lines = map(json.loads, (tmp_path / "covered" / "covered.jsonl").read_text().splitlines())
+    assert (about["about"]["split"], len(lines)) == ("valid", 60)
+    assert lines[0].keys() == {"id", "image", "face", "kind", "share", "covered"}
+    # Elsewhere: a program that sees nothing but pictures, here the very model that is judged beside it.
+    model = open_onnx(ours(tmp_path / "ours.onnx"))
+    pictures = {line["id"]: tmp_path / "covered" / line["image"] for line in lines}
+    faces = {id_: decode_image(path, id_) for id_, path in pictures.items()}
+    faces |= {sample.id: dataset.image(sample) for sample in dataset.samples}
+    said = model(np.stack(list(faces.values())), list(faces)).probabilities
+    rows = [",".join([id_, *map(str, row)]) for id_, row in zip(faces, said.tolist(), strict=True)]
+    (tmp_path / "p.csv").write_text("\n".join([",".join(["id", *Expression]), *rows]))
+    words = ("--predictions", tmp_path / "p.csv", "--against", tmp_path / "ours.onnx", "--occlude")
+    judge(drawn, tmp_path, *words, "--occlude-faces", 5, "--occlude-kinds", "surgical mask,block")
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["occlusion"]
+    assert (found["n"], list(found["kinds"])) == (5, ["surgical mask", "block"])
+    for row in found["kinds"].values():
+        for cell in row.values():
+            assert (cell["accuracy"], cell["mcnemar_p"]) == (cell["other_accuracy"], 1)
+    shares = [line["covered"] for line in lines if line["kind"] == "block" and line["share"] == 0.3]
+    assert found["kinds"]["block"]["0.3"]["covered"] == pytest.approx(np.mean(shares), abs=1e-4)
+    more = judge(drawn, tmp_path, *words, "--occlude-faces", 6, "--occlude-kinds", "block", status=1)
+    assert "no row for 6 of 36 faces" in more.stderr
+
+
+class Rising:
+    """The later an expression in our order, the surer of it, whatever the face."""
+
+    description: ClassVar = {}
+
+    def __call__(self, faces, ids):
+        return Prediction(np.tile(np.arange(8) / 28, (len(ids), 1)))
+
+
+def test_ids_that_are_no_names_of_files_are_refused(dataset, judged, tmp_path):
+    subjects = choose(dataset, *judged, 2)
+    with pytest.raises(DataError, match=r"names of files, and these are not: \.\./a$"):
+        write_covered(replace(subjects, ids=("../a", "b")), KINDS, tmp_path / "out", {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_faces_of_other_expressions_leave_the_sample(dataset, judged):
+    subjects = choose(dataset, *judged, 30)
+    some = subjects.among((E.HAPPINESS, E.ANGER))
+    assert set(some.truth) == {1, 4}
+    assert [subjects.ids.index(id_) for id_ in some.ids] == np.flatnonzero(np.isin(subjects.truth, [1, 4])).tolist()
+    found = answer_covered([Rising()], some, cover(some, KINDS[:1], (0.3,)), None, (E.HAPPINESS, E.ANGER))
+    assert set(found.predicted.ravel()) == {4}
+    with pytest.raises(ConfigError, match="none of them is one of contempt"):
+        some.among((E.CONTEMPT,))
+
+
 def test_what_cannot_be_covered_is_refused_before_any_work(drawn, tmp_path):
     (tmp_path / "p.csv").write_text("id,expression\n")
-    words = ("--predictions", tmp_path / "p.csv", "--occlude")
-    assert "tells nothing of them" in judge(drawn, tmp_path, *words, status=2).stderr
+    told = judge(drawn, tmp_path, "--predictions", tmp_path / "p.csv", "--occlude", "--occlude-faces", 2, status=1)
+    assert "p.csv: no row for 72 of 72 faces: fer" in told.stderr
+    assert "ranfer data cover writes covered faces for other programs" in told.stderr
     assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude-kinds", "veil", status=2).stderr
     assert parse_kinds("all") == tuple(Kind)
     assert parse_kinds("") == KINDS

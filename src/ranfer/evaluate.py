@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from ranfer.data.dataset import Dataset, first_few, stack_faces
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
 from ranfer.errors import ConfigError, DataError, RanferError
+from ranfer.shared import Shared, named_by
 from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, parse_expression
 
 BATCH = 128
@@ -53,6 +55,19 @@ class Answers:
         rows = np.array([place[sample.id] for sample in samples], dtype=np.int64)
         return Answers(tuple(sample.id for sample in samples), self.predicted[rows], _take(self.prediction, rows))
 
+    def among(self, expressions: Sequence[Expression]) -> Answers:
+        """The answers, had there been these expressions alone; where probabilities are unknown, as they are.
+
+        A face whose whole probability is elsewhere becomes undecided.
+        """
+        if self.prediction is None or len(expressions) == len(Expression):
+            return self
+        columns = [expression.column for expression in expressions]
+        kept = np.maximum(self.prediction.probabilities[:, columns], np.finfo(np.float32).tiny)
+        probabilities = np.zeros((len(self.ids), len(Expression)))
+        probabilities[:, columns] = kept / kept.sum(axis=1, keepdims=True)
+        return Answers(self.ids, probabilities.argmax(axis=1), replace(self.prediction, probabilities=probabilities))
+
 
 class PredictionsFile:
     """A CSV of answers: ``id`` with a column of probabilities a class, or with ``expression`` (or ``predicted``) alone.
@@ -66,14 +81,18 @@ class PredictionsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.names: dict[Expression, str] = {expression: expression.value for expression in Expression}
         self._lines: dict[str, int] = {}  # by id, in the order of the rows
         rows: list[list[float]] = []
         predicted: list[int] = []
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 reader = csv.reader(file)
-                columns = _columns(next(reader, []), path)
+                header = next(reader, [])
+                columns = _columns(header, path)
                 classes = {name: place for name, place in columns.items() if isinstance(name, Expression)}
+                if classes:
+                    self.names = {name: header[place].strip() for name, place in classes.items()}
                 said = columns.get("expression", columns.get("predicted"))
                 for row in reader:
                     where = f"{path}:{reader.line_num}"
@@ -111,14 +130,22 @@ class PredictionsFile:
         Raises:
             DataError: some samples have no row.
         """
-        place = {face: row for row, face in enumerate(self._lines)}
-        missing = [sample.id for sample in samples if sample.id not in place]
-        if missing:
-            raise DataError(f"{self.path}: no row for {len(missing)} of {len(samples)} faces: {first_few(missing)}")
         self.description["rows ignored"] = len(self._lines) - len(samples)
-        rows = np.array([place[sample.id] for sample in samples], dtype=np.int64)
+        return self.look_up([sample.id for sample in samples])
+
+    def look_up(self, ids: Sequence[str]) -> Answers:
+        """The rows of these ids.
+
+        Raises:
+            DataError: some have no row.
+        """
+        place = {face: row for row, face in enumerate(self._lines)}
+        missing = [id_ for id_ in ids if id_ not in place]
+        if missing:
+            raise DataError(f"{self.path}: no row for {len(missing)} of {len(ids)} faces: {first_few(missing)}")
+        rows = np.array([place[id_] for id_ in ids], dtype=np.int64)
         found = None if self._probabilities is None else Prediction(self._probabilities[rows])
-        return Answers(tuple(sample.id for sample in samples), self._predicted[rows], found)
+        return Answers(tuple(ids), self._predicted[rows], found)
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:
@@ -224,6 +251,7 @@ class Evaluation:
     whole: Group
     subsets: dict[str, Group]
     lists: dict[str, FaceList]
+    shared: Shared
     source: dict[str, Any]  # descriptions of what was evaluated, and against what
     against: dict[str, Any] | None
 
@@ -237,6 +265,7 @@ def evaluate(
     subsets: Mapping[str, FaceList] | None = None,
     subset_labels: Literal["rule", "list"] = "rule",
     against: Predictor | PredictionsFile | None = None,
+    only_shared: bool = False,
     bins: int = 15,
     replicates: int = 2000,
     seed: int = 0,
@@ -247,22 +276,28 @@ def evaluate(
     Args:
         rule: makes one label of the votes; ``majority`` or ``probability``.
         subset_labels: judge subsets by the rule, or by the labels that their own lists give.
+        only_shared: leave out faces whose expression not every source can answer, and take from the answers those
+            that no face of the split has.
         bins: of equal width, for calibration. replicates, seed: of the bootstrap.
         progress: called with "model" or "other", faces done, and faces in all.
 
     Raises:
-        ConfigError: a rule that gives no single label, or list labels from a list without labels.
+        ConfigError: a rule that gives no single label, list labels from a list without labels, or ``only_shared``
+            where less than two expressions are.
         DataError: no such split, faces of a list that the data lacks, unreadable faces, missing predictions.
     """
-    if rule == "distribution":
-        raise ConfigError("label rule 'distribution' gives targets for training, not labels; evaluate with 'majority'")
     lists = dict(subsets or {})
     ids = [sample.id for sample in dataset.samples]
     listed = {name: [dataset.samples[place] for place in resolve(faces, ids)] for name, faces in lists.items()}
-    require_labels(dataset.split(split), f"{dataset.path}, split {split}")
-    whole = _by_rule(dataset.split(split), rule)
+    whole = labelled(dataset, split, rule)
+    shared = Shared(
+        {e: int((whole.truth == e.column).sum()) for e in Expression},
+        tuple(_names(one) for one in (source, against) if one is not None),
+        only_shared,
+    )
+    whole = _judged(whole, shared)
     parts = {
-        name: _by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule)
+        name: _judged(_by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule), shared)
         for name, samples in listed.items()
     }
     needed = list({sample.id: sample for part in (whole, *parts.values()) for sample in part.samples}.values())
@@ -270,10 +305,10 @@ def evaluate(
     def report(who: str) -> Callable[[int], None] | None:
         return None if progress is None else lambda done: progress(who, done, len(needed))
 
-    answers = answer(source, dataset, needed, report("model"))
-    other = None if against is None else answer(against, dataset, needed, report("other"))
+    answers = answer(source, dataset, needed, report("model")).among(shared.judged)
+    other = None if against is None else answer(against, dataset, needed, report("other")).among(shared.judged)
 
-    def judge(part: _Labelled) -> Group:
+    def judge(part: Labelled) -> Group:
         first = answers.of(part.samples)
         probabilities = None if first.prediction is None else first.prediction.probabilities
         return Group(
@@ -303,31 +338,60 @@ def evaluate(
         whole=judge(whole),
         subsets={name: judge(part) for name, part in parts.items()},
         lists=lists,
+        shared=shared,
         source=source.description,
         against=None if against is None else against.description,
     )
 
 
-class _Labelled(NamedTuple):
+class Labelled(NamedTuple):
+    """Samples with one label each, and how many are left out for want of one, by reason."""
+
     samples: list[Sample]
     truth: Int[np.ndarray, " n"]
     excluded: dict[str, int]
 
 
-def _by_rule(samples: Sequence[Sample], rule: str) -> _Labelled:
+def labelled(dataset: Dataset, split: str, rule: str) -> Labelled:
+    """The samples of a split that the rule has a label for.
+
+    Raises:
+        ConfigError: a rule that gives no single label.
+        DataError: no such split, or one without any label.
+    """
+    if rule == "distribution":
+        raise ConfigError("label rule 'distribution' gives targets for training, not labels; evaluate with 'majority'")
+    require_labels(dataset.split(split), f"{dataset.path}, split {split}")
+    return _by_rule(dataset.split(split), rule)
+
+
+def _names(source: Predictor | PredictionsFile) -> dict[Expression, str]:
+    return source.names if isinstance(source, PredictionsFile) else named_by(source.description)
+
+
+def _judged(part: Labelled, shared: Shared) -> Labelled:
+    """Without the samples whose expression is not judged."""
+    columns = [expression.column for expression in shared.judged]
+    kept = np.isin(part.truth, columns)
+    names, counts = np.unique(part.truth[~kept], return_counts=True)
+    left_out = {f"{list(Expression)[column]} is not shared": int(n) for column, n in zip(names, counts, strict=True)}
+    return Labelled(list(compress(part.samples, kept)), part.truth[kept], part.excluded | left_out)
+
+
+def _by_rule(samples: Sequence[Sample], rule: str) -> Labelled:
     labels = label(samples, rule)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
-    return _Labelled(kept, labels.expressions[labels.kept], labels.excluded)
+    return Labelled(kept, labels.expressions[labels.kept], labels.excluded)
 
 
-def _by_list(samples: list[Sample], faces: FaceList) -> _Labelled:
+def _by_list(samples: list[Sample], faces: FaceList) -> Labelled:
     columns = [entry.expression.column for entry in faces.entries if entry.expression is not None]
     if len(columns) < len(samples):
         unlabelled = [f"{entry.id} (line {entry.line})" for entry in faces.entries if entry.expression is None]
         raise ConfigError(
             f"{faces.path}: the list gives no label for {first_few(unlabelled)}; use --subset-labels rule"
         )
-    return _Labelled(samples, np.array(columns, dtype=np.int64), {})
+    return Labelled(samples, np.array(columns, dtype=np.int64), {})
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:

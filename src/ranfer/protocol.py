@@ -125,7 +125,8 @@ def protocol(evaluation: Evaluation) -> Protocol:
         label_rule=evaluation.rule,
         classes=tuple(str(expression) for expression in Expression if support[expression.column]),
         n=evaluation.whole.scores.n,
-        sampling=f"every face of {origin} {evaluation.split} that the rule keeps, once",
+        sampling=f"every face of {origin} {evaluation.split} that the rule keeps, once"
+        + (", but for expressions that are not shared" if evaluation.shared.only else ""),
         trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt)
         if training
         else UNTOLD,

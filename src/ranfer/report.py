@@ -52,6 +52,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "label_rule": evaluation.rule,
         "split": evaluation.split,
         "subset_labels": evaluation.subset_labels,
+        "expressions": evaluation.shared.to_dict(),
         "subsets": {name: _group(group, evaluation.bins) for name, group in evaluation.subsets.items()},
         "subset_lists": {name: str(faces.path) for name, faces in evaluation.lists.items()},
         "regions": _region_table(evaluation),
@@ -162,6 +163,7 @@ def to_markdown(
         f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
         f"95 % intervals in brackets.",
         protocol(evaluation).to_markdown(),
+        _expressions_section(evaluation),
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
         "" if covered is None else robustness_report.section(covered, plots.titles(evaluation), scores.n),
@@ -172,6 +174,22 @@ def to_markdown(
         _origin_section(evaluation, report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _expressions_section(evaluation: Evaluation) -> str:
+    shared = evaluation.shared
+    if shared.agrees:
+        return ""
+    header = ["", "faces", *plots.titles(evaluation), ""]
+    told = (
+        "Only expressions that the faces have and every model can answer are judged: the probabilities of others are "
+        "taken from the answers, which are made to sum to 1 again, and faces of others are left out. An answer without "
+        "probabilities stays, and is wrong where it is none of these."
+        if shared.only
+        else "Data and models do not have the same expressions, or not by the same names. All faces count; "
+        "`--shared` judges the shared expressions alone."
+    )
+    return "\n\n".join(["## Expressions", told, markdown_table(header, shared.rows())])
 
 
 def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:

@@ -1,30 +1,36 @@
 """How answers change as more of a face is covered: things of growing size drawn over a sample of faces.
 
 What is drawn over a face follows from its id and the kind of thing, and how large it is from the share; so every model
-sees the same faces, today and elsewhere.
+sees the same faces, today and elsewhere. A model that cannot run here gets them as pictures, and answers in a CSV.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 
-from ranfer.data.dataset import Dataset, stack_faces
-from ranfer.errors import ConfigError
-from ranfer.evaluate import BATCH, Group, Predictor
+from ranfer.data.dataset import Dataset, first_few, stack_faces
+from ranfer.data.textfiles import to_jsonl, write_text
+from ranfer.errors import ConfigError, DataError
+from ranfer.evaluate import BATCH, Answers, PredictionsFile, Predictor
 from ranfer.faces.attributes import AttributeModel
 from ranfer.occluders import Kind, occlude
-from ranfer.vocab import Sample
+from ranfer.provenance import revision
+from ranfer.vocab import Expression, Prediction, Sample, face_id
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # of the face's oval
 NEAR = 0.02  # a share counts as reached where the faces' mean comes as near as this
 # Below, above, over the eyes, from the side, and anywhere.
 KINDS = (Kind.SURGICAL_MASK, Kind.HAND_ON_MOUTH, Kind.FRINGE, Kind.SUNGLASSES, Kind.CURTAIN, Kind.BLOCK)
+MANIFEST = "covered.jsonl"
 
 
 def parse_kinds(text: str) -> tuple[Kind, ...]:
@@ -50,6 +56,18 @@ class Subjects:
     faces: UInt8[np.ndarray, "n h w 3"]
     landmarks: Float[np.ndarray, "n 5 2"]  # in fractions of the face
     placed: str  # by which landmarks, in words
+
+    def among(self, expressions: Sequence[Expression]) -> Subjects:
+        """Those of some expressions.
+
+        Raises:
+            ConfigError: none is.
+        """
+        kept = np.isin(self.truth, [expression.column for expression in expressions])
+        if not kept.any():
+            raise ConfigError(f"covered faces: none of them is one of {', '.join(expressions)}; take more")
+        ids = tuple(id_ for id_, keep in zip(self.ids, kept, strict=True) if keep)
+        return Subjects(ids, self.truth[kept], self.faces[kept], self.landmarks[kept], self.placed)
 
 
 class Covered(NamedTuple):
@@ -138,22 +156,79 @@ def cover(subjects: Subjects, kinds: Sequence[Kind] = KINDS, shares: Sequence[fl
             yield Covered(kind, share, faces, covered)
 
 
+def covered_id(face: str, kind: Kind | None, share: float) -> str:
+    """The id of a covered face, which is the name of its picture and stands in a file of predictions.
+
+    >>> covered_id("fer0028638", Kind.SURGICAL_MASK, 0.3)
+    'fer0028638.surgical-mask.30'
+    """
+    return face if kind is None else f"{face}.{kind.replace(' ', '-')}.{100 * share:.0f}"
+
+
+def write_covered(
+    subjects: Subjects,
+    kinds: Sequence[Kind],
+    folder: Path,
+    about: Mapping[str, Any],
+    progress: Callable[[int], None] = lambda done: None,
+) -> int:
+    """The covered faces as PNG, for a model that cannot run here; how many.
+
+    ``covered.jsonl``, written last, tells of each its id, file, face, kind, and share as asked for and as it came
+    about. The faces without a thing are not among them. Progress is told the pictures done.
+
+    Raises:
+        DataError: an id that is not the name of a file.
+    """
+    if bad := [face for face in subjects.ids if face_id(f"{face}.png") != face]:
+        raise DataError(f"covered faces: ids are to be names of files, and these are not: {first_few(bad)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, Any]] = [{"about": {**about, "landmarks": subjects.placed, "ranfer": revision()}}]
+    for cell in cover(subjects, kinds):
+        if cell.kind is None:
+            continue
+        for face, pixels, covered in zip(subjects.ids, cell.faces, cell.covered.tolist(), strict=True):
+            id_ = covered_id(face, cell.kind, cell.share)
+            Image.fromarray(pixels).save(folder / f"{id_}.png")
+            said = {"kind": cell.kind.value, "share": cell.share, "covered": round(covered, 4)}
+            lines.append({"id": id_, "image": f"{id_}.png", "face": face, **said})
+        progress(len(lines) - 1)
+    write_text(folder / MANIFEST, to_jsonl(lines))
+    return len(lines) - 1
+
+
+def require_rows(models: Sequence[Predictor | PredictionsFile], subjects: Subjects, kinds: Sequence[Kind]) -> None:
+    """Refuse a file of predictions that says nothing of the covered faces.
+
+    Raises:
+        DataError: some of them have no row.
+    """
+    ids = [covered_id(face, kind, share) for kind, share, face in product(kinds, SHARES, subjects.ids)]
+    for model in models:
+        if isinstance(model, PredictionsFile):
+            try:
+                model.look_up(ids)
+            except DataError as error:
+                raise DataError(f"{error}; ranfer data cover writes covered faces for other programs") from None
+
+
 def answer_covered(
-    models: Sequence[Predictor],
+    models: Sequence[Predictor | PredictionsFile],
     subjects: Subjects,
     cells: Iterable[Covered],
     progress: Callable[[int], None] | None = None,
+    expressions: Sequence[Expression] = tuple(Expression),
 ) -> Robustness:
-    """What models say of the subjects' faces as :func:`cover` gives them; progress is told the faces done."""
+    """What models say of the subjects' faces as :func:`cover` gives them; progress is told the faces done.
+
+    A file of predictions is asked by :func:`covered_id`. Answers are among ``expressions``.
+
+    Raises:
+        DataError: a file of predictions has no row for a face.
+    """
     said: dict[tuple[Kind | None, float], tuple[np.ndarray, np.ndarray]] = {}
     for cell in cells:
-        answers = [
-            np.concatenate([
-                model(cell.faces[i : i + BATCH], subjects.ids[i : i + BATCH]).probabilities.argmax(axis=1)
-                for i in range(0, len(cell.faces), BATCH)
-            ])
-            for model in models
-        ]  # fmt: skip
+        answers = [_ask(model, cell, subjects.ids).among(expressions).predicted for model in models]
         said[cell.kind, cell.share] = cell.covered, np.stack(answers)
         if progress is not None:
             progress(len(said) * len(subjects.ids))
@@ -165,20 +240,28 @@ def answer_covered(
     return Robustness(subjects.ids, subjects.truth, kinds, shares, covered, plain, predicted, subjects.placed)
 
 
+def _ask(model: Predictor | PredictionsFile, cell: Covered, ids: tuple[str, ...]) -> Answers:
+    if isinstance(model, PredictionsFile):
+        return model.look_up([covered_id(face, cell.kind, cell.share) for face in ids])
+    starts = range(0, len(ids), BATCH)
+    parts = [model(cell.faces[i : i + BATCH], ids[i : i + BATCH]).probabilities for i in starts]
+    probabilities = np.concatenate(parts)
+    return Answers(ids, probabilities.argmax(axis=1), Prediction(probabilities))
+
+
 def judge_covered(
-    models: Sequence[Predictor],
-    dataset: Dataset,
-    group: Group,
-    count: int,
+    models: Sequence[Predictor | PredictionsFile],
+    subjects: Subjects,
     kinds: Sequence[Kind] = KINDS,
+    expressions: Sequence[Expression] = tuple(Expression),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Robustness:
-    """One or two models on a sample of a judged split, covered; ``progress`` gets "covered", faces done and in all.
+    """One or two models on covered faces of some expressions; ``progress`` gets "covered", faces done and in all.
 
     Raises:
-        ConfigError, DataError: as of :func:`choose`.
+        ConfigError, DataError: as of :meth:`Subjects.among` and :func:`answer_covered`.
     """
-    subjects = choose(dataset, group.samples, group.truth, count)
+    subjects = subjects.among(expressions)
     total = len(subjects.ids) * (1 + len(kinds) * len(SHARES))
     report = None if progress is None else lambda done: progress("covered", done, total)
-    return answer_covered(models, subjects, cover(subjects, kinds), report)
+    return answer_covered(models, subjects, cover(subjects, kinds), report, expressions)

@@ -17,6 +17,7 @@ from ranfer.cli.annotate import annotate
 from ranfer.cli.console import Commands, Data, File, err, out, progress_bars
 from ranfer.cli.data import data
 from ranfer.errors import ConfigError
+from ranfer.shared import Shared
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any other file is taken for ONNX
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -227,12 +228,15 @@ def evaluate(
     occlude_kinds: Annotated[
         str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
     ] = "",
+    only_shared: Annotated[
+        bool, typer.Option("--shared", help="Judge only expressions that the faces have and every model can answer.")
+    ] = False,
 ) -> None:
     """Judge a model, or a file of predictions, on a split and on subsets."""
     from ranfer import plots, robustness
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
-    from ranfer.evaluate import PredictionsFile, Predictor, evaluate
+    from ranfer.evaluate import PredictionsFile, evaluate, labelled
     from ranfer.report import write_report
 
     given = sum(option is not None for option in (weights, onnx, predictions))
@@ -244,8 +248,6 @@ def evaluate(
         weights = DEFAULT_WEIGHTS
     if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
         raise ConfigError("--labels and --preprocess belong to an ONNX file")
-    if occlude and (predictions is not None or (against is not None and against.suffix == ".csv")):
-        raise ConfigError("--occlude asks models about covered faces; a file of predictions tells nothing of them")
     kinds = robustness.parse_kinds(occlude_kinds)
     plots.check_installed()
     lists = {name: read_list(path, beside) for name, path, beside in map(_named, subset or [])}
@@ -256,6 +258,12 @@ def evaluate(
     other = None
     if against is not None:
         other = PredictionsFile(against) if against.suffix == ".csv" else _open_model(against, labels, preprocess)
+    models = [source] if other is None else [source, other]
+    subjects = None
+    if occlude:
+        samples, truth, _ = labelled(dataset, split, label_rule)
+        subjects = robustness.choose(dataset, samples, truth, occlude_faces)
+        robustness.require_rows(models, subjects, kinds)
     with progress_bars() as progress:
         evaluation = evaluate(
             dataset,
@@ -265,16 +273,16 @@ def evaluate(
             subsets=lists,
             subset_labels=subset_labels,
             against=other,
+            only_shared=only_shared,
             progress=progress,
         )
         covered = None
-        if occlude:
-            models = [model for model in (source, other) if isinstance(model, Predictor)]
-            covered = robustness.judge_covered(
-                models, dataset, evaluation.whole, occlude_faces, kinds, progress=progress
-            )
+        if subjects is not None:
+            covered = robustness.judge_covered(models, subjects, kinds, evaluation.shared.judged, progress)
     report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
+    if not evaluation.shared.agrees:
+        _print_expressions(evaluation.shared)
 
 
 def _need_pytorch(what: str) -> None:
@@ -322,6 +330,17 @@ def _print_summary(report: dict[str, Any], folder: Path) -> None:
         table.add_row(escape(name), *row)
     out.print(table)
     out.print(f"label rule {report['label_rule']}; report in {folder / 'report.md'}", markup=False, soft_wrap=True)
+
+
+def _print_expressions(shared: Shared) -> None:
+    table = Table("expression", box=None, pad_edge=False)
+    table.add_column("faces", justify="right")
+    for name in ("model", "other")[: len(shared.models)]:
+        table.add_column(name)
+    table.add_column("")
+    for row in shared.rows():
+        table.add_row(*map(escape, row))
+    out.print(table)
 
 
 def _percent(share: float | None, form: str = ".2f") -> str:

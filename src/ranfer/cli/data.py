@@ -54,6 +54,9 @@ def data_prepare(
     file: Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="The manifest; its faces go beside it.")],
     size: Annotated[int, typer.Option(min=8, help="Side of the faces, in pixels.")] = 112,
     grey: Annotated[bool, typer.Option("--grey", help="Keep grey faces, for grey models.")] = False,
+    find: Annotated[
+        bool, typer.Option("--find", help="Pictures are photos: find the largest face in each, as is done for sfew.")
+    ] = False,
 ) -> None:
     """Frame and resize all faces once, for manifest:FILE.jsonl; status 1 where some are unreadable."""
     from ranfer.data import open_dataset
@@ -61,18 +64,50 @@ def data_prepare(
     from ranfer.faces.detect import MTCNN
 
     opened = open_dataset(dataset)
+    find |= opened.stills
     with progress_bars() as progress:
         unreadable, missed = prepare(
             opened,
             file,
             size,
             1 if grey else 3,
-            MTCNN(threads=1) if opened.stills else None,
+            MTCNN(threads=1) if find else None,
             lambda done: progress("faces", done, len(opened.samples)),
         )
-    found = f", {missed:,} of them without a face that was found" if opened.stills else ""
+    found = f", {missed:,} of them without a face that was found" if find else ""
     out.print(f"{file}: {len(opened.samples):,} faces of {size} pixels{found}", markup=False, soft_wrap=True)
     for line in unreadable:
         err.print(line, markup=False)
     if unreadable:
         raise typer.Exit(1)
+
+
+@data.command("cover")
+def data_cover(
+    dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
+    split: Annotated[str, typer.Option(help="Split to take faces of.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures and covered.jsonl.")],
+    label_rule: Annotated[str, typer.Option(help="Faces with a label by this rule: majority or probability.")] = (
+        "majority"
+    ),
+    faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
+    kinds: Annotated[
+        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
+    ] = "",
+) -> None:
+    """Write the covered faces of evaluate --occlude as pictures, for a model that runs elsewhere."""
+    from ranfer import robustness
+    from ranfer.data import open_dataset
+    from ranfer.evaluate import labelled
+
+    chosen = robustness.parse_kinds(kinds)
+    opened = open_dataset(dataset)
+    samples, truth, _ = labelled(opened, split, label_rule)
+    subjects = robustness.choose(opened, samples, truth, faces)
+    total = len(subjects.ids) * len(chosen) * len(robustness.SHARES)
+    about = {"data": dataset, "split": split, "label_rule": label_rule}
+    with progress_bars() as progress:
+        count = robustness.write_covered(
+            subjects, chosen, folder, about, lambda done: progress("pictures", done, total)
+        )
+    out.print(f"{folder}: {count:,} pictures of {len(subjects.ids):,} faces", markup=False, soft_wrap=True)

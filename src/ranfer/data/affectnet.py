@@ -56,7 +56,8 @@ PUBLISHED = {
 
 LAYOUTS = """expected AffectNet in one of two forms, at least one split of it:
   the original release:  training.csv, validation.csv, and their pictures below Manually_Annotated_Images/
-  the later release:     train_set/ and val_set/, each with images/N.jpg and annotations/N_exp.npy (_val, _aro)"""
+  the later release:     train_set/ and val_set/, each with images/N.jpg and annotations/N_exp.npy (_val, _aro)
+Its authors give it for research: http://mohammadmahoor.com/pages/databases/affectnet/"""
 
 
 def open_affectnet(path: Path) -> Dataset:

@@ -38,7 +38,9 @@ _SIDE = 48
 LAYOUTS = f"""expected FERPlus in one of three forms:
   a folder of {", ".join(f"{folder}/" for folder in FOLDERS.values())} (at least one), each with {LABELS} and its PNGs;
   a zip of such a folder;
-  a folder with {PIXELS} and {VOTES}, or the path of that {PIXELS}"""
+  a folder with {PIXELS} and {VOTES}, or the path of that {PIXELS}
+Votes: https://github.com/microsoft/FERPlus. Faces: FER2013, of
+https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"""
 
 
 def open_ferplus(path: Path) -> Dataset:

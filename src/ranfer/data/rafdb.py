@@ -37,7 +37,8 @@ LAYOUT = f"""expected the folder basic/ of RAF-DB:
   Image/aligned/train_00001_aligned.jpg            aligned faces, taken where they are there
   Image/original/train_00001.jpg                   original pictures, which need, to be aligned here,
   Annotation/manual/train_00001_manu_attri.txt     their five landmarks
-Name basic/Image/original to take the original pictures although aligned ones are there."""
+Name basic/Image/original to take the original pictures although aligned ones are there.
+Its authors give it for research: http://www.whdeng.cn/RAF/model1.html"""
 
 
 def open_rafdb(path: Path) -> Dataset:

@@ -17,7 +17,8 @@ SPLITS = {"train": "Train", "valid": "Val"}
 PUBLISHED = {"train": Published(958, 958), "valid": Published(436, 436)}
 LAYOUT = """expected SFEW 2.0, a folder per class for each split, with film stills in it:
   Train/Angry/*.png, Train/Disgust/, Fear/, Happy/, Neutral/, Sad/, Surprise/
-  Val/Angry/*.png and so on"""
+  Val/Angry/*.png and so on
+Its authors give it for research: https://cs.anu.edu.au/few/AFEW.html"""
 
 
 def open_sfew(path: Path) -> Dataset:
