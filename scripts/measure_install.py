@@ -37,7 +37,7 @@ def main() -> None:
         venv.create(folder / "clean", with_pip=True)
         python = folder / "clean" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
         before = sizes(python)  # pip comes with every environment
-        words = ["-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+        words = ["-I", "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
         subprocess.run([python, *words], check=True)
         parts = {name: size for name, size in sizes(python).items() if name not in before}
         print(f"wheel of ranfer: {wheel.stat().st_size / 1e6:.1f} MB")
@@ -48,7 +48,9 @@ def main() -> None:
 
 def sizes(python: Path) -> dict[str, int]:
     """Bytes on disk of each distribution of an environment."""
-    return dict(json.loads(subprocess.run([python, "-c", SIZES], check=True, capture_output=True, text=True).stdout))
+    return dict(
+        json.loads(subprocess.run([python, "-I", "-c", SIZES], check=True, capture_output=True, text=True).stdout)
+    )
 
 
 if __name__ == "__main__":
