@@ -301,6 +301,8 @@ def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
         "an epoch chosen on the test split flatters": {"valid": "test"},
         "both say what chooses the epoch": {"valid": "test", "choose_on_test": True, "held_out": 0.1},
         "only training faces are ever balanced": {"balanced": "valid"},
+        "with held_out 0.2 there are not so many folds": {"held_out": 0.2, "fold": 5},
+        "with held_out 0 there are not so many folds": {"fold": 1},
     }
     for message, data in refused.items():
         with pytest.raises(ConfigError, match=message):
@@ -316,6 +318,8 @@ def test_held_out_faces_are_training_faces_that_are_not_learnt(faces):
     assert 10 <= len(held) <= 38 and held == training.divide(dataset, DataConfig(held_out=0.25))[1]
     more = training.divide(dataset, DataConfig(held_out=0.5))[1]
     assert {sample.id for sample in held} <= {sample.id for sample in more}  # a face stays where it is
+    folds = [training.divide(dataset, DataConfig(held_out=0.2, fold=fold))[1] for fold in range(5)]
+    assert sorted(sample.id for fold in folds for sample in fold) == [sample.id for sample in dataset.split("train")]
 
 
 STILL = AugmentConfig(flip=0, rotate=0, scale=0, shift=0, light=0, erase=0)

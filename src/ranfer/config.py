@@ -98,6 +98,7 @@ class DataConfig(Settings):
     train: str = "train"
     valid: str = "valid"
     held_out: float = Field(0.0, ge=0, lt=1)  # this share of the training faces chooses the epoch, instead of ``valid``
+    fold: int = Field(0, ge=0)  # which share, of the 1 / held_out that there are: runs over all of them cross-validate
     choose_on_test: bool = False  # let ``valid: test`` choose it; every report of the model will say so
     label_rule: Literal["majority", "probability", "distribution"] = "distribution"  # of the training targets
     balanced: bool = False  # draw training faces so that every expression comes equally often
@@ -115,6 +116,8 @@ class DataConfig(Settings):
     def _consistent(self) -> DataConfig:
         if self.train == "test":
             raise ValueError("the test split is not to be learnt")
+        if self.fold and not 0 < self.fold * self.held_out < 1 - 1e-6:
+            raise ValueError(f"fold {self.fold}: with held_out {self.held_out:g} there are not so many folds")
         if self.held_out:
             if self.choose_on_test:
                 raise ValueError("held_out and choose_on_test both say what chooses the epoch")

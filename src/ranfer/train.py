@@ -78,8 +78,8 @@ def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sampl
     learn = dataset.split(data.train)
     if not data.held_out:
         return learn, dataset.split(data.valid)
-    limit = data.held_out * 2**32
-    held = [int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") < limit for sample in learn]
+    places = (int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") / 2**32 for sample in learn)
+    held = [data.fold * data.held_out <= place < (data.fold + 1) * data.held_out for place in places]
     return list(compress(learn, (not one for one in held))), list(compress(learn, held))
 
 
@@ -234,7 +234,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
 def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
     """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
     data, initial = config.data, config.model.backbone.initial
-    chosen = f"{data.held_out:g} of {data.train}, held out" if data.held_out else data.valid
+    part = f", fold {data.fold}" if data.fold else ""
+    chosen = f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid
     return {
         "dataset": dataset.origin,
         "split": data.train,
