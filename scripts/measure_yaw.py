@@ -3,10 +3,10 @@
     python scripts/measure_yaw.py ferplus_train_valid.zip --faces 150
 
 Faces are grouped by their yaw, either way, as the attribute model estimates it from the face alone; it makes the yaw
-of full profiles too small. Profiles are few, so that so many faces are drawn from each group as it has, up to
-``--faces``. Each is pasted upright once for each size (side of its frame in pixels), into a photo and at a place that
-are its own. Recall is the share that is found; accuracy is end to end, a missed face being an error, and stands beside
-that of the same faces alone, as the 48 pixels that they are.
+of full profiles too small. Profiles are few: a group that has less than ``--faces`` is taken whole. Each face is
+pasted upright once for each size (side of its frame in pixels), into a photo and at a place that are its own. Recall is
+the share that is found; accuracy is end to end, a missed face being an error, and stands beside that of the same faces
+alone, as the 48 pixels that they are.
 
 Needs scikit-image for the photos. Faces have a majority label; ``pasted_faces`` says how they are pasted.
 """

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from heads import draw_head
-from ranfer.attribute_net import MIRRORED, AttributeNet, export_attributes
+from ranfer.attribute_net import AttributeNet, export_attributes
 from ranfer.data import open_dataset
 from ranfer.data.attributes import about_path, read_attributes
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.estimate import estimate
 from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
+from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED, Occlusion
 
 

@@ -17,6 +17,7 @@ from ranfer.errors import CheckpointError
 from ranfer.export import Graph, choose_trust, export, fit_temperature, sharpen
 from ranfer.model import RAN
 from ranfer.onnx_file import check_parity, example_faces
+from ranfer.recognize import load
 from ranfer.runtime import open_onnx
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -75,6 +76,15 @@ def test_regions_of_each_face_are_inputs_that_the_opened_file_finds_itself(tmp_p
     np.testing.assert_allclose(theirs.probabilities, ours.probabilities, atol=1e-4)
     np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-6)
     assert not np.allclose(ours.boxes[0], ours.boxes[1])
+
+
+def test_a_recognizer_gives_a_face_the_same_random_regions_wherever_it_stands(tmp_path):
+    export(trained(regions=RegionsConfig(scheme="random", count=3)), tmp_path / "m.onnx")
+    faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    recognizer = load(tmp_path / "m.onnx", "none", threads=1)
+    (alone,), ((other,), (among,), _) = recognizer(faces[1]), recognizer(list(faces))
+    boxes = [[region.box for region in face.regions] for face in (alone, among, other)]
+    assert boxes[0] == boxes[1] != boxes[2]
 
 
 def test_training_may_start_from_the_backbone_of_an_exported_file(tmp_path):

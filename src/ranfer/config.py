@@ -98,7 +98,7 @@ class DataConfig(Settings):
     train: str = "train"
     valid: str = "valid"
     held_out: float = Field(0.0, ge=0, lt=1)  # this share of the training faces chooses the epoch, instead of ``valid``
-    fold: int = Field(0, ge=0)  # which share, of the 1 / held_out that there are: runs over all of them cross-validate
+    fold: int = Field(0, ge=0)  # which such share, from 0: runs over all 1 / held_out of them cross-validate
     choose_on_test: bool = False  # let ``valid: test`` choose it; every report of the model will say so
     label_rule: Literal["majority", "probability", "distribution"] = "distribution"  # of the training targets
     balanced: bool = False  # draw training faces so that every expression comes equally often

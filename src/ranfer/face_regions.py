@@ -18,11 +18,17 @@ def find_landmarks(model: AttributeModel, faces: UInt8[np.ndarray, "b h w c"]) -
 
 
 class FaceRegions:
-    """Finds the regions of faces; opens the attribute model only where the scheme is ``landmark``."""
+    """Finds the regions of faces; opens the attribute model only where the scheme is ``landmark``.
 
-    def __init__(self, config: RegionsConfig) -> None:
+    ``threads`` are the attribute model's; None leaves their number to the runtime.
+
+    Raises:
+        CheckpointError: the attribute model is needed, and missing or damaged.
+    """
+
+    def __init__(self, config: RegionsConfig, threads: int | None = None) -> None:
         self._config = config
-        self._model = AttributeModel() if config.scheme == "landmark" else None
+        self._model = AttributeModel(threads=threads) if config.scheme == "landmark" else None
 
     def __call__(
         self, faces: UInt8[np.ndarray, "b h w c"], ids: Sequence[str]

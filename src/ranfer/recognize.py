@@ -235,7 +235,8 @@ class Recognizer:
             for start in range(0, len(places), BATCH):
                 batch = places[start : start + BATCH]
                 pixels = np.stack([flat[place].pixels for place in batch])
-                said, seen = self._parts.model(pixels, [str(p) for p in batch]), self._parts.attributes(pixels)
+                ids = [hashlib.sha256(face).hexdigest() for face in pixels]  # random regions follow from the face alone
+                said, seen = self._parts.model(pixels, ids), self._parts.attributes(pixels)
                 if not np.isfinite(said.probabilities).all():
                     raise CheckpointError(f"{self.description['file']}: its probabilities are not finite numbers")
                 faces |= {place: self._face(flat[place].detection, said, seen, row) for row, place in enumerate(batch)}
@@ -313,7 +314,7 @@ def _open_model(path: Path, threads: int | None) -> OnnxModel:
     session = open_session(path, threads)
     if metadata(session) is None:
         raise CheckpointError(f"{path}: expected a file that ranfer export wrote; its metadata has no {METADATA_KEY!r}")
-    return OnnxModel(path, session)
+    return OnnxModel(path, session, threads)
 
 
 def _area(box: tuple[float, float, float, float]) -> float:

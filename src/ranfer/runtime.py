@@ -27,9 +27,16 @@ PIXEL_TYPES = {
 
 
 class OnnxModel:
-    """A file that ``ranfer export`` wrote: uint8 faces of any size in, a whole :class:`Prediction` out."""
+    """A file that ``ranfer export`` wrote: uint8 faces of any size in, a whole :class:`Prediction` out.
 
-    def __init__(self, path: Path, session: ort.InferenceSession) -> None:
+    ``threads`` are those of the attribute model, which a file with regions round landmarks needs beside its session.
+
+    Raises:
+        CheckpointError: other inputs or labels than those of this version.
+        ConfigError: the file's description of its regions is wrong.
+    """
+
+    def __init__(self, path: Path, session: ort.InferenceSession, threads: int | None = None) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
         self.description = {"kind": "ranfer ONNX", "file": str(path), **(metadata(session) or {})}
@@ -37,7 +44,7 @@ class OnnxModel:
         self._regions: FaceRegions | None = None
         if needed == ["faces", "boxes", "mask"]:  # each face has regions of its own
             told = self.description.get("model", {}).get("regions", {})
-            self._regions = FaceRegions(parse(RegionsConfig, told, f"{path}, its regions"))
+            self._regions = FaceRegions(parse(RegionsConfig, told, f"{path}, its regions"), threads)
         elif needed != ["faces"]:
             raise CheckpointError(
                 f"{path}: expected the input 'faces', or faces, boxes and mask; the file wants {', '.join(needed)}"
@@ -51,6 +58,7 @@ class OnnxModel:
         if self._regions is not None:
             boxes, mask = self._regions(faces, ids)
             inputs |= {"boxes": boxes, "mask": np.ones(boxes.shape[:2], dtype=bool) if mask is None else mask}
+        # Boxes are an output, or the input that was found for each face.
         found = {**inputs, **dict(zip(self._outputs, self._session.run(None, inputs), strict=True))}
         return Prediction(
             found["probabilities"],

@@ -11,7 +11,7 @@ from ranfer.vocab import SYNONYMS, Expression
 
 
 def named_by(description: Mapping[str, Any]) -> dict[Expression, str]:
-    """The expressions that a model can answer, by what it calls them, as far as its description tells; else all.
+    """The expressions that a model can answer, and its names for them; all eight where its description tells none.
 
     One of ours has eight outputs, but those of classes that it never learnt mean nothing.
     """
@@ -46,7 +46,7 @@ class Shared:
 
     @property
     def judged(self) -> tuple[Expression, ...]:
-        """Those that an answer may be, and a face have."""
+        """Those that count, in faces and in answers: the shared ones with ``only``, else all."""
         return self.expressions if self.only else tuple(Expression)
 
     @property
