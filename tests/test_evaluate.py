@@ -175,7 +175,7 @@ def test_predictions_of_expressions_alone_have_accuracy_but_no_calibration(drawn
     found = evaluate(drawn, "valid", PredictionsFile(write(tmp_path / "p.csv", "id,expression", *lines)), replicates=1)
     assert found.whole.scores.accuracy.value == 1
     assert found.whole.scores.log_loss is found.whole.scores.calibration_error is None
-    assert found.source["rows ignored"] == len(lines) - found.whole.scores.n
+    assert found.source["other rows"] == len(lines) - found.whole.scores.n
     write_predictions(found, tmp_path / "again.csv")
     assert PredictionsFile(tmp_path / "again.csv").answers(found.whole.samples).prediction is None
 

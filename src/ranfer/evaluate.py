@@ -125,12 +125,12 @@ class PredictionsFile:
         }
 
     def answers(self, samples: Sequence[Sample]) -> Answers:
-        """The rows of the samples; other rows are ignored, and counted in the description.
+        """The rows of the samples; other rows are counted in the description.
 
         Raises:
             DataError: some samples have no row.
         """
-        self.description["rows ignored"] = len(self._lines) - len(samples)
+        self.description["other rows"] = len(self._lines) - len(samples)
         return self.look_up([sample.id for sample in samples])
 
     def look_up(self, ids: Sequence[str]) -> Answers:

@@ -128,5 +128,5 @@ def regions_of(
     if config.scheme == "random":
         return random_regions(faces, config.count, config.seed, config.scale), None
     if points is None:
-        raise ConfigError("landmark regions need five points a face, and this data has none")
+        raise ConfigError("landmark regions need five points a face; ranfer.face_regions finds them")
     return landmark_regions(points, config.radii)

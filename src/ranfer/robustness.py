@@ -19,7 +19,7 @@ from PIL import Image
 
 from ranfer.data.dataset import Dataset, first_few, stack_faces
 from ranfer.data.textfiles import to_jsonl, write_text
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import ConfigError, DataError, RanferError
 from ranfer.evaluate import BATCH, Answers, PredictionsFile, Predictor
 from ranfer.faces.attributes import AttributeModel
 from ranfer.occluders import Kind, occlude
@@ -178,8 +178,10 @@ def write_covered(
     about. The faces without a thing are not among them. Progress is told the pictures done.
 
     Raises:
-        DataError: an id that is not the name of a file.
+        DataError: an id that is not the name of a file, or a folder that holds something already.
     """
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder}: holds files already, which would mix with the covered faces; name another folder")
     if bad := [face for face in subjects.ids if face_id(f"{face}.png") != face]:
         raise DataError(f"covered faces: ids are to be names of files, and these are not: {first_few(bad)}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -225,6 +227,7 @@ def answer_covered(
 
     Raises:
         DataError: a file of predictions has no row for a face.
+        RanferError: a model gives something else than probabilities.
     """
     said: dict[tuple[Kind | None, float], tuple[np.ndarray, np.ndarray]] = {}
     for cell in cells:
@@ -246,6 +249,8 @@ def _ask(model: Predictor | PredictionsFile, cell: Covered, ids: tuple[str, ...]
     starts = range(0, len(ids), BATCH)
     parts = [model(cell.faces[i : i + BATCH], ids[i : i + BATCH]).probabilities for i in starts]
     probabilities = np.concatenate(parts)
+    if not np.isfinite(probabilities).all():
+        raise RanferError(f"{model.description.get('file', 'the model')}: NaN for faces under {cell.kind or 'nothing'}")
     return Answers(ids, probabilities.argmax(axis=1), Prediction(probabilities))
 
 
