@@ -255,4 +255,4 @@ def test_the_shipped_table_makes_sense_and_compares_what_it_should(monkeypatch):
     assert configs["baseline-compute"].epochs > 1.5 * configs["baseline"].epochs
     assert {config.model.attention for config in configs.values()} == {"none", "average", "self", "relation"}
     assert {config.model.normalization for config in configs.values()} == {"ratio", "softmax"}
-    assert {config.model.regions.scheme for config in configs.values()} == {"none", "fixed5", "random"}
+    assert {config.model.regions.scheme for config in configs.values()} == {"none", "fixed5", "random", "landmark"}

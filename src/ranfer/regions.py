@@ -116,8 +116,8 @@ def landmark_regions(
 
 def regions_of(
     config: RegionsConfig, faces: Sequence[str], points: Float[np.ndarray, "b 5 2"] | None = None
-) -> tuple[Float[np.ndarray, "b r 4"], Bool[np.ndarray, "b r"] | None]:
-    """The regions of a batch of faces, by any scheme: boxes, with b = 1 where all faces share them, and a mask or None.
+) -> tuple[Float[np.ndarray, "k r 4"], Bool[np.ndarray, "b r"] | None]:
+    """The regions of a batch of faces, by any scheme: boxes, with k = 1 where all faces share them, and a mask or None.
 
     Raises:
         ConfigError: the scheme is ``landmark`` and no points are given.
