@@ -5,12 +5,13 @@ import csv
 import numpy as np
 import pytest
 
+from ranfer.answers import PredictionsFile, answer
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.labels import label
 from ranfer.data.subsets import read_list
 from ranfer.errors import ConfigError, DataError, RanferError
-from ranfer.evaluate import PredictionsFile, answer, evaluate, write_predictions
+from ranfer.evaluate import evaluate, write_predictions
 from ranfer.vocab import Expression, Prediction
 
 EIGHT = [expression.value for expression in Expression]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ranfer.answers import PredictionsFile
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.labels import label
 from ranfer.errors import ConfigError, DataError
-from ranfer.evaluate import PredictionsFile, evaluate
+from ranfer.evaluate import evaluate
 from ranfer.vocab import Expression
 
 

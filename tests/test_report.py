@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from ranfer import plots
+from ranfer.answers import PredictionsFile
 from ranfer.config import ModelConfig
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.subsets import read_list
 from ranfer.errors import ConfigError
-from ranfer.evaluate import PredictionsFile, evaluate
+from ranfer.evaluate import evaluate
 from ranfer.intervals import Figure, Interval
 from ranfer.regions import FACE, FIXED5
 from ranfer.report import write_report

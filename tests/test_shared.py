@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from layouts import RAFDB, write_affectnet, write_rafdb
+from ranfer.answers import PredictionsFile
 from ranfer.data import open_dataset
 from ranfer.errors import ConfigError
-from ranfer.evaluate import PredictionsFile, evaluate
+from ranfer.evaluate import evaluate
 from ranfer.protocol import protocol
 from ranfer.report import write_report
 from ranfer.shared import Shared, named_by

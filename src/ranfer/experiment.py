@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
+from ranfer.answers import PredictionsFile
 from ranfer.checkpoint import load
 from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, override, parse, read_yaml
 from ranfer.data import Dataset, open_dataset
@@ -25,7 +26,7 @@ from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
 from ranfer.data.textfiles import write_text
 from ranfer.errors import ConfigError, DataError, RanferError
-from ranfer.evaluate import PredictionsFile, evaluate, write_predictions
+from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.model import RAN
 from ranfer.regions import regions_of
@@ -190,9 +191,8 @@ def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
         resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training
     subjects = None
     if table.occlusion_faces:
-        labels = label(dataset.split(split), RULE)
-        kept = [sample for sample, keep in zip(dataset.split(split), labels.kept, strict=True) if keep]
-        subjects = choose(dataset, kept, labels.expressions[labels.kept], table.occlusion_faces)
+        samples, truth, _ = labelled(dataset, split, RULE)
+        subjects = choose(dataset, samples, truth, table.occlusion_faces)
     return Judges(dataset, split, lists, subjects)
 
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from ranfer.answers import answer
 from ranfer.checkpoint import Trained
 from ranfer.data import open_dataset
-from ranfer.data.labels import label
-from ranfer.evaluate import answer
+from ranfer.evaluate import labelled
 from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
 from ranfer.regions import names
@@ -112,11 +112,10 @@ class Calibration(NamedTuple):
 def calibration(trained: Trained, data: str, split: str) -> Calibration:
     """Temperature and trust threshold of a model on a split (majority labels)."""
     dataset = open_dataset(data)
-    labels = label(dataset.split(split), "majority")
-    samples = [sample for sample, kept in zip(dataset.split(split), labels.kept, strict=True) if kept]
+    samples, truth, _ = labelled(dataset, split, "majority")
     answers = answer(trained, dataset, samples)
     assert answers.prediction is not None
-    truth, probabilities = labels.expressions[labels.kept], answers.prediction.probabilities
+    probabilities = answers.prediction.probabilities
     temperature = fit_temperature(probabilities, truth)
     return Calibration(
         temperature, *choose_trust(sharpen(probabilities, temperature), truth), len(truth), f"{dataset.name} {split}"

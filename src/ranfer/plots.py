@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from ranfer import regions
+from ranfer.answers import Answers
 from ranfer.config import RegionsConfig
 from ranfer.errors import ConfigError
-from ranfer.evaluate import Answers, Evaluation
+from ranfer.evaluate import Evaluation
 from ranfer.intervals import Figure, wilson
 from ranfer.metrics import Reliability, Scores
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose

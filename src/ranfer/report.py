@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from ranfer import plots, robustness_report
+from ranfer.answers import Answers
 from ranfer.data.textfiles import write_text
-from ranfer.evaluate import Answers, Evaluation, Group, write_predictions
+from ranfer.evaluate import Evaluation, Group, write_predictions
 from ranfer.intervals import Figure
 from ranfer.metrics import CLIP
 from ranfer.protocol import protocol

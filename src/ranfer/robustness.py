@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from ranfer.answers import BATCH, Answers, PredictionsFile, Predictor
 from ranfer.data.dataset import Dataset, first_few, stack_faces
 from ranfer.data.textfiles import to_jsonl, write_text
 from ranfer.errors import ConfigError, DataError, RanferError
-from ranfer.evaluate import BATCH, Answers, PredictionsFile, Predictor
 from ranfer.faces.attributes import AttributeModel
 from ranfer.occluders import Kind, occlude
 from ranfer.provenance import revision

@@ -234,9 +234,10 @@ def evaluate(
 ) -> None:
     """Judge a model, or a file of predictions, on a split and on subsets."""
     from ranfer import plots, robustness
+    from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
-    from ranfer.evaluate import PredictionsFile, evaluate, labelled
+    from ranfer.evaluate import evaluate, labelled
     from ranfer.report import write_report
 
     given = sum(option is not None for option in (weights, onnx, predictions))

@@ -1,0 +1,219 @@
+"""What is said of faces, and who says it: a model, asked in batches, or a file of predictions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from ranfer.data.dataset import Dataset, first_few, stack_faces
+from ranfer.errors import DataError, RanferError
+from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, parse_expression
+
+BATCH = 128
+OTHER_COLUMNS = ("split", "label", "predicted", "expression")  # beside the id and the eight classes
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that says what it sees on a batch of faces; ``description`` is what the report tells of it."""
+
+    description: dict[str, Any]
+
+    def __call__(self, faces: UInt8[np.ndarray, "b h w 3"], ids: Sequence[str]) -> Prediction:
+        """What is seen on a batch of faces."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was said of n faces: the expression's column, and as much else as the source tells."""
+
+    ids: tuple[str, ...]
+    predicted: Int[np.ndarray, " n"]
+    prediction: Prediction | None  # None where only the expression is known
+
+    @property
+    def attends(self) -> bool:
+        """Whether the source tells how it weighs several regions of a face."""
+        told = self.prediction
+        return told is not None and told.boxes is not None and told.weight is not None and told.weight.shape[1] > 1
+
+    def of(self, samples: Sequence[Sample]) -> Answers:
+        """The answers about some of the faces, in the order of the samples."""
+        place = {face: row for row, face in enumerate(self.ids)}
+        rows = np.array([place[sample.id] for sample in samples], dtype=np.int64)
+        return Answers(tuple(sample.id for sample in samples), self.predicted[rows], _take(self.prediction, rows))
+
+    def among(self, expressions: Sequence[Expression]) -> Answers:
+        """The answers, had there been these expressions alone; where probabilities are unknown, as they are.
+
+        A face whose whole probability is elsewhere becomes undecided.
+        """
+        if self.prediction is None or len(expressions) == len(Expression):
+            return self
+        columns = [expression.column for expression in expressions]
+        kept = np.maximum(self.prediction.probabilities[:, columns], np.finfo(np.float32).tiny)
+        probabilities = np.zeros((len(self.ids), len(Expression)))
+        probabilities[:, columns] = kept / kept.sum(axis=1, keepdims=True)
+        return Answers(self.ids, probabilities.argmax(axis=1), replace(self.prediction, probabilities=probabilities))
+
+
+class PredictionsFile:
+    """A CSV of answers: ``id`` with a column of probabilities a class, or with ``expression`` (or ``predicted``) alone.
+
+    The file that an evaluation writes is of this form. Ids may be spelled as file names; probabilities may be off by
+    rounding (0.01 in the sum) and are normalised; a class without a column has probability 0.
+
+    Raises:
+        DataError: unreadable, no or unknown columns, an id twice, or a row that holds no probabilities; with its line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: dict[Expression, str] = {expression: expression.value for expression in Expression}
+        self._lines: dict[str, int] = {}  # by id, in the order of the rows
+        rows: list[list[float]] = []
+        predicted: list[int] = []
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.reader(file)
+                header = next(reader, [])
+                columns = _columns(header, path)
+                classes = {name: place for name, place in columns.items() if isinstance(name, Expression)}
+                if classes:
+                    self.names = {name: header[place].strip() for name, place in classes.items()}
+                said = columns.get("expression", columns.get("predicted"))
+                for row in reader:
+                    where = f"{path}:{reader.line_num}"
+                    if not row:
+                        continue
+                    if len(row) != len(columns):
+                        raise DataError(f"{where}: expected {len(columns)} columns, as in the header, got {len(row)}")
+                    face = face_id(row[columns["id"]])
+                    if face in self._lines:
+                        raise DataError(f"{where}: {face} stands in line {self._lines[face]} already")
+                    self._lines[face] = reader.line_num
+                    if classes:
+                        rows.append(_probabilities([row[place] for place in classes.values()], where))
+                    else:
+                        assert said is not None  # _columns sees to it
+                        predicted.append(parse_expression(row[said], where).column)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path}: not a readable CSV file ({error})") from error
+        self._probabilities: Float[np.ndarray, "n 8"] | None = None
+        if classes:
+            self._probabilities = np.zeros((len(rows), len(Expression)))
+            self._probabilities[:, [name.column for name in classes]] = np.array(rows).reshape(len(rows), -1)
+            self._predicted = self._probabilities.argmax(axis=1)
+        else:
+            self._predicted = np.array(predicted, dtype=np.int64)
+        self.description: dict[str, Any] = {
+            "kind": "predictions" if classes else "predictions without probabilities",
+            "file": str(path),
+            "rows": len(self._lines),
+        }
+
+    def answers(self, samples: Sequence[Sample]) -> Answers:
+        """The rows of the samples; other rows are counted in the description.
+
+        Raises:
+            DataError: some samples have no row.
+        """
+        self.description["other rows"] = len(self._lines) - len(samples)
+        return self.look_up([sample.id for sample in samples])
+
+    def look_up(self, ids: Sequence[str]) -> Answers:
+        """The rows of these ids.
+
+        Raises:
+            DataError: some have no row.
+        """
+        place = {face: row for row, face in enumerate(self._lines)}
+        missing = [id_ for id_ in ids if id_ not in place]
+        if missing:
+            raise DataError(f"{self.path}: no row for {len(missing)} of {len(ids)} faces: {first_few(missing)}")
+        rows = np.array([place[id_] for id_ in ids], dtype=np.int64)
+        found = None if self._probabilities is None else Prediction(self._probabilities[rows])
+        return Answers(tuple(ids), self._predicted[rows], found)
+
+
+def _columns(header: list[str], path: Path) -> dict[str, int]:
+    """Where each column stands; those of classes under their expression."""
+    columns: dict[str, int] = {}
+    for place, name in enumerate(header):
+        word = name.strip().lower()
+        key = word if word in ("id", *OTHER_COLUMNS) else SYNONYMS.get(word)
+        if key is None or key in columns:
+            what = "twice" if key else f"unknown; known are id, {', '.join(OTHER_COLUMNS)} and {', '.join(Expression)}"
+            raise DataError(f"{path}:1: column {name!r} is {what}")
+        columns[key] = place
+    if "id" not in columns or columns.keys() <= {"id", "split", "label"}:
+        raise DataError(f"{path}:1: expected the columns id and the classes, or id and expression, got {header}")
+    return columns
+
+
+def _probabilities(texts: list[str], where: str) -> list[float]:
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        raise DataError(f"{where}: expected {len(texts)} numbers, got {', '.join(texts)}") from None
+    total = sum(values)
+    if min(values) >= 0 and abs(total - 1) <= 0.01:
+        return [value / total for value in values]
+    guess = ""
+    if not np.isfinite(values).all():
+        guess = ": not finite"
+    elif min(values) >= 0 and abs(total - 100) <= 1:
+        guess = ": these look like percentages"
+    elif min(values) < 0 or total > 1:
+        guess = ": these look like logits; apply softmax first"
+    raise DataError(f"{where}: expected probabilities that sum to 1, got {', '.join(texts)} (sum {total:.4g}){guess}")
+
+
+def answer(
+    source: Predictor | PredictionsFile,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    progress: Callable[[int], None] | None = None,
+) -> Answers:
+    """What a source says of the samples; ``progress`` is called with the number of faces done.
+
+    Raises:
+        DataError: a face cannot be read, or has no row in a file of predictions.
+        RanferError: a model gives something else than probabilities.
+    """
+    if isinstance(source, PredictionsFile):
+        return source.answers(samples)
+    parts: list[Prediction] = []
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
+        found = source(stack_faces(dataset, batch, channels=3), [sample.id for sample in batch])
+        if not np.isfinite(found.probabilities).all():
+            raise RanferError(f"{source.description.get('file', 'the model')}: NaN for faces such as {batch[0].id}")
+        parts.append(found)
+        if progress is not None:
+            progress(start + len(batch))
+    joined = _join(parts)
+    return Answers(tuple(sample.id for sample in samples), joined.probabilities.argmax(axis=1), joined)
+
+
+def _take(prediction: Prediction | None, rows: Int[np.ndarray, " m"]) -> Prediction | None:
+    if prediction is None:
+        return None
+    columns = {field.name: getattr(prediction, field.name) for field in fields(Prediction)}
+    taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+    return Prediction(**taken)
+
+
+def _join(parts: Sequence[Prediction]) -> Prediction:
+    if not parts:
+        return Prediction(np.empty((0, len(Expression))))
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Prediction)}
+    joined: dict[str, Any] = {k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()}
+    return Prediction(**joined)
