@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from ranfer.augment import augment, mix
+from ranfer.augment import augment, cover, mix
 from ranfer.checkpoint import Trained
 from ranfer.config import ModelConfig, RegionsConfig, TrainConfig, parse, read_yaml
 from ranfer.crop import crop
@@ -49,7 +49,8 @@ from ranfer.provenance import revision
 from ranfer.regions import fixed_regions
 from ranfer.runtime import OnnxModel
 from ranfer.session import open_session
-from ranfer.train import Faces, batches, training_step
+from ranfer.train import training_step
+from ranfer.training_faces import Faces, batches
 from ranfer.vocab import Box, Expression, Location, Sample
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -188,7 +189,7 @@ def training(model: RAN, faces: Faces, config: TrainConfig) -> Form:
     chosen = endless_batches(faces, config)
 
     def step() -> None:
-        loss, _ = training_step(model, faces, next(chosen), config, 1, CPU)
+        loss, _ = training_step(model, None, faces, next(chosen), config, 1, CPU)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -202,7 +203,8 @@ def data_path(faces: Faces, config: TrainConfig) -> Form:
 
     def batch() -> None:
         indices = next(chosen)
-        mix(augment(faces.images(indices).float() / 255, config.augment)[0], faces.targets[indices], config.augment)
+        images = cover(faces.images(indices), config.augment.occlude).float() / 255
+        mix(augment(images, config.augment)[0], faces.targets[indices], config.augment)
 
     return batch
 

@@ -22,7 +22,9 @@ HEAVY = {
     "onnx_file",
     "optimizer",
     "run_state",
+    "teachers",
     "train",
+    "training_faces",
 }
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from ranfer import train as training
-from ranfer.augment import augment, erase, mix, move, move_points, moves
+from ranfer.augment import augment, cover, erase, mix, move, move_points, moves
 from ranfer.checkpoint import load
 from ranfer.config import (
     AugmentConfig,
@@ -36,6 +36,7 @@ from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.attributes import AttributeModel
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
+from ranfer.training_faces import Faces, batches, divide, load_faces
 from ranfer.vocab import Location, Sample
 
 TINY = {
@@ -48,7 +49,7 @@ TINY = {
     "loss": {"margin": 0.02},
     "epochs": 3,
     "batch": 16,
-    "augment": {"mixup": 0.2},
+    "augment": {"mixup": 0.2, "occlude": 0.2},
 }
 
 
@@ -157,6 +158,29 @@ def test_it_learns_the_faces_that_it_sees(settings, tmp_path):
     assert lines[-1]["loss"] < lines[0]["loss"] - 0.5
 
 
+def test_a_teacher_is_part_of_the_targets(settings, tmp_path):
+    """A learner that has its teacher's word alone comes nearer to it than one that never heard it."""
+    teacher = training.train(settings("data.label_rule=majority"), tmp_path / "teacher", quiet())
+    few = ["epochs=2", "optimizer.name=adamw", "optimizer.lr=0.003", "ema=null", "augment.erase=0", "augment.occlude=0"]
+    taught = [f"loss.teachers=[{teacher}, {teacher}]", "loss.teacher_share=1"]
+    faces = open_dataset(settings().data.source)
+    pixels = stack_faces(faces, faces.split("train"), 1, 24)
+    ids = [sample.id for sample in faces.split("train")]
+    said = load(teacher)(pixels, ids).probabilities
+    away = {}
+    for name, changes in (("alone", few), ("taught", few + taught)):
+        learner = load(training.train(settings(*changes), tmp_path / name, quiet()))
+        away[name] = np.abs(learner(pixels, ids).probabilities - said).mean()
+        assert learner.description["training"]["teachers"] == (["best.safetensors"] * 2 if name == "taught" else [])
+    assert away["taught"] < away["alone"]
+
+
+def test_a_teacher_that_sees_other_faces_than_the_learner_is_refused(settings, tmp_path):
+    teacher = training.train(settings("epochs=1", "model.size=32"), tmp_path / "teacher", quiet())
+    with pytest.raises(ConfigError, match=r"faces of 32 pixels in 1 channel.*expected 24"):
+        training.train(settings(f"loss.teachers=[{teacher}]"), tmp_path / "run", quiet())
+
+
 def test_a_loss_that_is_no_number_says_where_and_what_to_try(settings, tmp_path):
     with pytest.raises(training.LossError, match=r"epoch 1, step \d+ .*Try a smaller optimizer.lr"):
         training.train(settings("optimizer.lr=1e30"), tmp_path / "run", quiet())
@@ -248,19 +272,17 @@ def test_schedules_rise_and_fall_as_they_say():
     assert [learning_rate(step, 60, float(epoch)) for epoch in at] == pytest.approx(expected)
 
 
-def stand_in(expressions: np.ndarray) -> training.Faces:
+def stand_in(expressions: np.ndarray) -> Faces:
     n = len(expressions)
     samples = [Sample(str(i), "train", Location(Path("none")), (1,) * 10) for i in range(n)]
-    return training.Faces(
-        samples, torch.zeros(n, 2, 2, 1, dtype=torch.uint8), np.arange(n), torch.zeros(n, 8), expressions
-    )
+    return Faces(samples, torch.zeros(n, 2, 2, 1, dtype=torch.uint8), np.arange(n), torch.zeros(n, 8), expressions)
 
 
 def test_faces_of_a_prepared_cache_stay_on_the_disk_and_are_those_of_the_files(settings, faces, tmp_path):
     prepare(open_dataset(faces), tmp_path / "m.jsonl", 24, 1)
     datasets = open_dataset(faces), open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
     (files, files_hash), (cached, cached_hash) = (
-        training.load_faces(settings(), dataset, dataset.split("train"), "majority") for dataset in datasets
+        load_faces(settings(), dataset, dataset.split("train"), "majority") for dataset in datasets
     )
     assert cached.mapped and not files.mapped and cached_hash == files_hash
     assert 0 < len(files.samples) < 96  # some have no majority, so that rows of the cache are skipped
@@ -272,7 +294,7 @@ def test_balanced_batches_draw_every_expression_equally_often(settings):
     config = settings("data.balanced=true", "batch=8")
     expressions = np.array([0] * 90 + [1] * 6 + [3] * 4)
     faces = stand_in(expressions)
-    drawn = np.concatenate([b for epoch in range(60) for b in training.batches(faces, config, epoch, 0, 1)])
+    drawn = np.concatenate([b for epoch in range(60) for b in batches(faces, config, epoch, 0, 1)])
     share = np.bincount(expressions[drawn], minlength=8) / len(drawn)
     np.testing.assert_allclose(share[[0, 1, 3]], 1 / 3, atol=0.03)
 
@@ -280,7 +302,7 @@ def test_balanced_batches_draw_every_expression_equally_often(settings):
 def test_processes_share_an_epoch_without_overlap(settings):
     config = settings("batch=8")
     faces = stand_in(np.zeros(40, int))
-    parts = [np.concatenate(list(training.batches(faces, config, 3, rank, 2))) for rank in (0, 1)]
+    parts = [np.concatenate(list(batches(faces, config, 3, rank, 2))) for rank in (0, 1)]
     assert sorted(np.concatenate(parts)) == list(range(40))
 
 
@@ -313,12 +335,12 @@ def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
 
 def test_held_out_faces_are_training_faces_that_are_not_learnt(faces):
     dataset = open_dataset(faces)
-    learn, held = training.divide(dataset, DataConfig(held_out=0.25))
+    learn, held = divide(dataset, DataConfig(held_out=0.25))
     assert sorted(sample.id for sample in [*learn, *held]) == [sample.id for sample in dataset.split("train")]
-    assert 10 <= len(held) <= 38 and held == training.divide(dataset, DataConfig(held_out=0.25))[1]
-    more = training.divide(dataset, DataConfig(held_out=0.5))[1]
+    assert 10 <= len(held) <= 38 and held == divide(dataset, DataConfig(held_out=0.25))[1]
+    more = divide(dataset, DataConfig(held_out=0.5))[1]
     assert {sample.id for sample in held} <= {sample.id for sample in more}  # a face stays where it is
-    folds = [training.divide(dataset, DataConfig(held_out=0.2, fold=fold))[1] for fold in range(5)]
+    folds = [divide(dataset, DataConfig(held_out=0.2, fold=fold))[1] for fold in range(5)]
     assert sorted(sample.id for fold in folds for sample in fold) == [sample.id for sample in dataset.split("train")]
 
 
@@ -368,6 +390,16 @@ def test_regions_round_landmarks_are_learnt_and_judged_without_handing_them_in(s
     assert said.boxes is not None and said.boxes.shape == (4, 6, 4)
     points = AttributeModel()(pixels).landmarks
     np.testing.assert_allclose((said.boxes[:, 1:, :2] + said.boxes[:, 1:, 2:]) / 2, points, atol=1e-5)
+
+
+def test_things_are_drawn_over_as_many_faces_as_asked():
+    faces = torch.full((200, 1, 24, 24), 90, dtype=torch.uint8)
+    torch.manual_seed(0)
+    covered = cover(faces, 0.4)
+    assert 0.3 < (covered != faces).flatten(1).any(1).float().mean() < 0.5
+    torch.manual_seed(0)
+    assert torch.equal(cover(faces, 0.4), covered)
+    assert torch.equal(cover(faces, 0.0), faces)
 
 
 def test_erasing_covers_one_grey_rectangle_of_the_asked_size():

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.distributions import Beta
 from torch.nn.functional import affine_grid, grid_sample
 
 from ranfer.config import AugmentConfig
+from ranfer.occluders import draw_random
 from ranfer.regions import MIRRORED
+
+
+def cover(faces: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor, "b c h w"]:
+    """Things drawn over some of the faces, as :mod:`ranfer.occluders` draws them, one by one on the CPU."""
+    if probability == 0:
+        return faces
+    chosen = torch.rand(len(faces)) < probability
+    rng = np.random.default_rng(int(torch.randint(2**31, ())))
+    bare = faces[chosen.to(faces.device)].permute(0, 2, 3, 1).cpu().numpy()
+    covered = faces.clone()
+    for place, face in zip(chosen.nonzero()[:, 0], bare, strict=True):
+        covered[place] = torch.from_numpy(draw_random(face, rng).face).permute(2, 0, 1)
+    return covered
 
 
 def augment(

@@ -89,6 +89,8 @@ class LossConfig(Settings):
     margin: float | None = Field(None, ge=0)  # of the region-biased loss; None leaves it out
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: tuple[float, ...] | None = None  # eight, in the order of Expression
+    teachers: tuple[Path, ...] = ()  # checkpoints whose answers are part of the targets; see :mod:`ranfer.teachers`
+    teacher_share: float = Field(0.5, gt=0, le=1)  # how large a part
 
 
 class DataConfig(Settings):
@@ -139,6 +141,7 @@ class AugmentConfig(Settings):
     scale: float = Field(0.1, ge=0, lt=1)  # fraction, either way
     shift: float = Field(0.06, ge=0, lt=1)  # fraction of the side, either way
     light: float = Field(0.2, ge=0, lt=1)  # fraction of contrast and of brightness, either way
+    occlude: float = Field(0.0, ge=0, le=1)  # probability of a thing drawn over the face
     erase: float = Field(0.25, ge=0, le=1)  # probability
     erase_side: tuple[float, float] = (0.15, 0.5)  # fractions of the side
     mixup: float = Field(0.0, ge=0)  # parameter of the Beta distribution; 0 leaves it out

@@ -85,6 +85,7 @@ class Protocol:
     trained_on: str
     epoch_chosen_on: str
     pre_training: str
+    teachers: str
     test_time_augmentation: str
     comparable: dict[str, tuple[str, ...]]
     stamps: tuple[str, ...]
@@ -132,6 +133,7 @@ def protocol(evaluation: Evaluation) -> Protocol:
         else UNTOLD,
         epoch_chosen_on=training.get("epoch_chosen_on", UNTOLD),
         pre_training=(training["pre_training"] or "none") if "pre_training" in training else UNTOLD,
+        teachers=(", ".join(training.get("teachers", [])) or "none") if training else UNTOLD,
         test_time_augmentation=UNTOLD if predictions else _augmentation(evaluation.source),
         comparable={evaluation.split: _compare_split(evaluation), **groups},
         stamps=_stamps(evaluation, training),

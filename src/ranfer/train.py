@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import lightning_fabric
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
-from ranfer.augment import augment, mix
+from ranfer.augment import augment, cover, mix
 from ranfer.checkpoint import Trained, save_model, start_from
-from ranfer.config import DataConfig, TrainConfig
-from ranfer.data import Dataset, cached_rows, data_hash, open_dataset, stack_faces
-from ranfer.data.labels import label, require_labels
+from ranfer.config import TrainConfig
+from ranfer.data import Dataset, open_dataset
 from ranfer.errors import ConfigError, RanferError
-from ranfer.face_regions import find_landmarks
-from ranfer.faces.attributes import AttributeModel
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
@@ -37,75 +31,15 @@ from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learn
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
-from ranfer.vocab import Expression, Sample
+from ranfer.teachers import Teachers
+from ranfer.training_faces import Faces, batches, divide, find_points, load_faces
+from ranfer.vocab import Expression
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
 
 class LossError(RanferError):
     """Training has left the numbers; the message says where, and what to try."""
-
-
-@dataclass(frozen=True)
-class Faces:
-    """A split: target distributions, top classes, and faces as bytes, in memory or mapped from a prepared cache.
-
-    rows: where each face stands among the m that are there.  mapped: the pixels lie on the disk.
-    points: landmarks in fractions of the face, where the model cuts its regions round them.
-    """
-
-    samples: Sequence[Sample]
-    pixels: UInt8[Tensor, "m h w c"]
-    rows: Int[np.ndarray, " n"]
-    targets: Float[Tensor, "n 8"]
-    expressions: Int[np.ndarray, " n"]
-    mapped: bool = False
-    points: Float[Tensor, "n 5 2"] | None = None
-
-    def on(self, device: torch.device) -> Faces:
-        """These faces on a device, but for pixels that lie on the disk: their batches go there one by one."""
-        pixels = self.pixels if self.mapped else self.pixels.to(device)
-        points = None if self.points is None else self.points.to(device)
-        return replace(self, pixels=pixels, targets=self.targets.to(device), points=points)
-
-    def images(self, chosen: Int[np.ndarray, " b"]) -> UInt8[Tensor, "b c h w"]:
-        """The pixels of some faces, where they lie."""
-        return self.pixels[self.rows[chosen]].permute(0, 3, 1, 2)
-
-
-def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample]]:
-    """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids."""
-    learn = dataset.split(data.train)
-    if not data.held_out:
-        return learn, dataset.split(data.valid)
-    places = (int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") / 2**32 for sample in learn)
-    held = [data.fold * data.held_out <= place < (data.fold + 1) * data.held_out for place in places]
-    return list(compress(learn, (not one for one in held))), list(compress(learn, held))
-
-
-def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], rule: str) -> tuple[Faces, str]:
-    """The faces that the label rule keeps, at the model's size and channels, and their hash."""
-    require_labels(samples, config.data.source)
-    labels = label(samples, rule)
-    kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
-    rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
-    mapped = rows is not None
-    pixels = dataset.cache if mapped else stack_faces(dataset, kept, config.model.channels, config.model.size)
-    assert pixels is not None
-    rows = np.arange(len(kept)) if rows is None else rows
-    targets = torch.from_numpy(labels.targets[labels.kept])
-    faces = Faces(kept, torch.from_numpy(pixels), rows, targets, labels.expressions[labels.kept], mapped)
-    return faces, data_hash(kept, pixels, rows)
-
-
-def find_points(faces: Faces, batch: int = 256) -> Float[Tensor, "n 5 2"]:
-    """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time."""
-    model = AttributeModel()
-    parts = [
-        find_landmarks(model, faces.pixels[faces.rows[start : start + batch]].numpy())
-        for start in range(0, len(faces.samples), batch)
-    ]
-    return torch.from_numpy(np.concatenate(parts))
 
 
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
@@ -151,6 +85,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     model = RAN(config.model)
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
+    teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
         AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
@@ -186,7 +121,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
                 rate = config.optimizer.lr * learning_rate(config.schedule, config.epochs, epoch - 1 + step / steps)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["scale"]
-                loss, right = training_step(learner, learn, chosen, config, epoch, fabric.device)
+                loss, right = training_step(learner, teachers, learn, chosen, config, epoch, fabric.device)
                 total.add(loss.item(), int(right.item()), len(chosen))
                 if not math.isfinite(total.last):
                     raise LossError(_nan_message(learn, chosen, epoch, step, rate))
@@ -245,11 +180,13 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
         "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
         "epoch_chosen_on": chosen,
         "pre_training": None if initial is None else initial.name,
+        "teachers": [path.name for path in config.loss.teachers],
     }
 
 
 def training_step(
     learner: nn.Module,
+    teachers: Teachers | None,
     faces: Faces,
     chosen: Int[np.ndarray, " b"],
     config: TrainConfig,
@@ -257,7 +194,10 @@ def training_step(
     device: torch.device,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
-    images, targets = faces.images(chosen).to(device).float() / 255, faces.targets[chosen]
+    images, targets = (
+        cover(faces.images(chosen).to(device), config.augment.occlude).float() / 255,
+        faces.targets[chosen],
+    )
     images, points = augment(images, config.augment, None if faces.points is None else faces.points[chosen])
     images, targets = mix(images, targets, config.augment)
     regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
@@ -265,29 +205,14 @@ def training_step(
     boxes, mask = regions_of(regions, ids, None if points is None else points.cpu().numpy())
     present = None if mask is None else torch.from_numpy(mask).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
+    if teachers is not None:
+        targets = torch.lerp(targets, teachers(images), config.loss.teacher_share)
     out = learner(images, torch.from_numpy(boxes).to(device), present)
     weights = None if config.loss.class_weights is None else targets.new_tensor(config.loss.class_weights)
     loss = cross_entropy(out.logits, targets, weights, config.loss.label_smoothing)
     if config.loss.margin is not None:
         loss = loss + region_biased(out.mu, config.loss.margin, present)
     return loss, (out.logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
-
-
-def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int) -> Iterator[Int[np.ndarray, " b"]]:
-    """The indices of an epoch's batches for one of ``world`` processes: each face once, or balanced over expressions.
-
-    All batches are of one size: what is left over at the end of an epoch waits for the next one's order.
-    """
-    generator = np.random.default_rng([config.seed, epoch])
-    n = len(faces.samples)
-    if config.data.balanced:
-        counts = np.bincount(faces.expressions, minlength=faces.targets.shape[1])
-        chance = 1 / counts[faces.expressions]
-        order = generator.choice(n, n, p=chance / chance.sum())
-    else:
-        order = generator.permutation(n)
-    for step in range(n // config.batch):
-        yield order[step * config.batch : (step + 1) * config.batch][rank::world]
 
 
 def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:

@@ -1,0 +1,99 @@
+"""What a run learns and validates on: faces in memory or in a prepared cache, and the batches of an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from ranfer.config import DataConfig, TrainConfig
+from ranfer.data import Dataset, cached_rows, data_hash, stack_faces
+from ranfer.data.labels import label, require_labels
+from ranfer.face_regions import find_landmarks
+from ranfer.faces.attributes import AttributeModel
+from ranfer.vocab import Sample
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A split: target distributions, top classes, and faces as bytes, in memory or mapped from a prepared cache.
+
+    rows: where each face stands among the m that are there.  mapped: the pixels lie on the disk.
+    points: landmarks in fractions of the face, where the model cuts its regions round them.
+    """
+
+    samples: Sequence[Sample]
+    pixels: UInt8[Tensor, "m h w c"]
+    rows: Int[np.ndarray, " n"]
+    targets: Float[Tensor, "n 8"]
+    expressions: Int[np.ndarray, " n"]
+    mapped: bool = False
+    points: Float[Tensor, "n 5 2"] | None = None
+
+    def on(self, device: torch.device) -> Faces:
+        """These faces on a device, but for pixels that lie on the disk: their batches go there one by one."""
+        pixels = self.pixels if self.mapped else self.pixels.to(device)
+        points = None if self.points is None else self.points.to(device)
+        return replace(self, pixels=pixels, targets=self.targets.to(device), points=points)
+
+    def images(self, chosen: Int[np.ndarray, " b"]) -> UInt8[Tensor, "b c h w"]:
+        """The pixels of some faces, where they lie."""
+        return self.pixels[self.rows[chosen]].permute(0, 3, 1, 2)
+
+
+def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample]]:
+    """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids."""
+    learn = dataset.split(data.train)
+    if not data.held_out:
+        return learn, dataset.split(data.valid)
+    places = (int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") / 2**32 for sample in learn)
+    held = [data.fold * data.held_out <= place < (data.fold + 1) * data.held_out for place in places]
+    return list(compress(learn, (not one for one in held))), list(compress(learn, held))
+
+
+def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], rule: str) -> tuple[Faces, str]:
+    """The faces that the label rule keeps, at the model's size and channels, and their hash."""
+    require_labels(samples, config.data.source)
+    labels = label(samples, rule)
+    kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
+    rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
+    mapped = rows is not None
+    pixels = dataset.cache if mapped else stack_faces(dataset, kept, config.model.channels, config.model.size)
+    assert pixels is not None
+    rows = np.arange(len(kept)) if rows is None else rows
+    targets = torch.from_numpy(labels.targets[labels.kept])
+    faces = Faces(kept, torch.from_numpy(pixels), rows, targets, labels.expressions[labels.kept], mapped)
+    return faces, data_hash(kept, pixels, rows)
+
+
+def find_points(faces: Faces, batch: int = 256) -> Float[Tensor, "n 5 2"]:
+    """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time."""
+    model = AttributeModel()
+    parts = [
+        find_landmarks(model, faces.pixels[faces.rows[start : start + batch]].numpy())
+        for start in range(0, len(faces.samples), batch)
+    ]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int) -> Iterator[Int[np.ndarray, " b"]]:
+    """The indices of an epoch's batches for one of ``world`` processes: each face once, or balanced over expressions.
+
+    All batches are of one size: what is left over at the end of an epoch waits for the next one's order.
+    """
+    generator = np.random.default_rng([config.seed, epoch])
+    n = len(faces.samples)
+    if config.data.balanced:
+        counts = np.bincount(faces.expressions, minlength=faces.targets.shape[1])
+        chance = 1 / counts[faces.expressions]
+        order = generator.choice(n, n, p=chance / chance.sum())
+    else:
+        order = generator.permutation(n)
+    for step in range(n // config.batch):
+        yield order[step * config.batch : (step + 1) * config.batch][rank::world]
