@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ranfer.checkpoint import load, read_state, save_model
+from ranfer.checkpoint import load, save_model
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("other", type=Path, help="a checkpoint, or an exported file")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
     options = parser.parse_args()
-    trained, other = load(options.model), read_state(options.other)
+    trained, other = load(options.model), load(options.other).model.state_dict()
     own = trained.model.state_dict()
     trained.model.load_state_dict(
         {

@@ -9,12 +9,13 @@ import torch
 from rich.console import Console
 from scipy.optimize import minimize_scalar
 
+from ranfer import checkpoint
 from ranfer.checkpoint import Trained, save_model, start_from
 from ranfer.cli import app
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError
-from ranfer.export import Graph, choose_trust, export, fit_temperature, sharpen
+from ranfer.export import Calibration, Graph, choose_trust, export, fit_temperature, sharpen
 from ranfer.model import RAN
 from ranfer.onnx_file import check_parity, example_faces
 from ranfer.recognize import load
@@ -97,6 +98,22 @@ def test_training_may_start_from_the_backbone_of_an_exported_file(tmp_path):
     for name, message in (("broken.onnx", "truncated, or no ONNX file"), ("none.onnx", "no such file")):
         with pytest.raises(CheckpointError, match=message):
             start_from(fresh, tmp_path / name, Console(quiet=True))
+
+
+def test_an_exported_file_is_a_model_again(tmp_path):
+    """Without temperature and mirror image, which belong to the file and not to the network."""
+    model = trained(cut="stem", region_size=32)
+    model.description |= {"format": "ranfer-1", "training": {"split": "train"}}
+    model.mirror = True
+    export(model, tmp_path / "m.onnx", Calibration(0.5, 0.9, 0.5, 0.95, 10, "faces"))
+    again = checkpoint.load(tmp_path / "m.onnx")
+    assert again.description["training"] == {"split": "train"}
+    model.mirror = False
+    faces = example_faces(3, 48, 48).numpy()
+    np.testing.assert_array_equal(again(faces, "abc").probabilities, model(faces, "abc").probabilities)
+    checkpoint.go_on_from(RAN(model.model.config), tmp_path / "m.onnx")
+    with pytest.raises(CheckpointError, match=r"m.onnx: its weights do not fit"):
+        checkpoint.go_on_from(RAN(ModelConfig(cut="stem")), tmp_path / "m.onnx")
 
 
 def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():

@@ -114,13 +114,15 @@ def save_model(path: Path, model: RAN, about: Mapping[str, Any]) -> None:
 
 
 def load(path: Path) -> Trained:
-    """A model from a file of ours, or from one of the published network.
+    """A model from a file of ours, a checkpoint or an exported one, or from one of the published network.
+
+    Of an exported file it is the network alone, without temperature and mirror image.
 
     Raises:
         CheckpointError: missing, truncated, of another program, or its weights do not fit its own settings.
     """
-    if path.suffix == ".safetensors":
-        tensors, about = read_tensors(path)
+    if path.suffix in (".safetensors", ".onnx"):
+        tensors, about = read_tensors(path) if path.suffix == ".safetensors" else read_weights(path)
         if about.get("format") == FORMAT:
             if about["labels"] != [expression.value for expression in Expression]:
                 raise CheckpointError(f"{path}: its labels are {about['labels']}, expected {[*map(str, Expression)]}")
@@ -176,6 +178,10 @@ def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) 
 
 
 def _fill(model: RAN, tensors: Mapping[str, Tensor], path: Path) -> None:
+    if path.suffix == ".onnx":  # a graph has constants of its own, and no counters of batches
+        own = model.state_dict()
+        counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
+        tensors = counters | {name: value for name, value in tensors.items() if name in own}
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -193,7 +199,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         state: Any = read_tensors(path)[0]
     elif path.suffix == ".onnx":
-        state = read_weights(path)
+        state = read_weights(path)[0]
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -212,6 +218,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: expected named tensors, got {type(state).__name__}")
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def go_on_from(model: RAN, path: Path) -> None:
+    """Give a model all the weights of one of the same network, from any file that :func:`load` reads.
+
+    Raises:
+        CheckpointError: as of :func:`load`, or the networks differ.
+    """
+    _fill(model, load(path).model.state_dict(), path)
 
 
 def start_from(backbone: nn.Module, path: Path, console: Console) -> None:

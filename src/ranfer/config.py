@@ -172,6 +172,9 @@ class TrainConfig(Settings):
     """One training run."""
 
     model: ModelConfig = ModelConfig()
+    initial: Path | None = (
+        None  # a whole model to start from, of the same network; its backbone's alone: model.backbone
+    )
     loss: LossConfig = LossConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -188,6 +191,8 @@ class TrainConfig(Settings):
     def _consistent(self) -> TrainConfig:
         if self.loss.margin is not None and self.model.attention not in ("self", "relation"):
             raise ValueError(f"loss.margin needs self- or relation-attention, got {self.model.attention!r}")
+        if self.initial is not None and self.model.backbone.initial is not None:
+            raise ValueError("initial and model.backbone.initial both say what to start from")
         return self
 
 

@@ -117,22 +117,23 @@ def round_weights(model: nn.Module) -> None:
             parameter.data = parameter.data.half().float()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a file that :func:`write_onnx` wrote, as float32 and by their names in the model.
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a file that :func:`write_onnx` wrote, as float32 and by their names in the model, and its story.
 
     Raises:
         CheckpointError: missing, or no ONNX file.
     """
     try:
-        stored = onnx.load(str(path)).graph.initializer
+        stored = onnx.load(str(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, DecodeError) as error:
         raise CheckpointError(f"{path}: truncated, or no ONNX file ({error})") from error
+    about = next((json.loads(entry.value) for entry in stored.metadata_props if entry.key == METADATA_KEY), {})
     return {
         tensor.name.removeprefix("model.").removesuffix(HALF): torch.tensor(numpy_helper.to_array(tensor)).float()
-        for tensor in stored
-    }
+        for tensor in stored.graph.initializer
+    }, about
 
 
 def _store_as_half(model: onnx.ModelProto) -> None:

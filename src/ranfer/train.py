@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, cover, mix
-from ranfer.checkpoint import Trained, save_model, start_from
+from ranfer.checkpoint import Trained, go_on_from, save_model, start_from
 from ranfer.config import TrainConfig
 from ranfer.data import Dataset, open_dataset
 from ranfer.errors import ConfigError, RanferError
@@ -85,6 +85,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     model = RAN(config.model)
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
+    if config.initial is not None:
+        go_on_from(model, config.initial)
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
@@ -168,7 +170,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
 
 def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
     """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
-    data, initial = config.data, config.model.backbone.initial
+    data, initial = config.data, config.initial or config.model.backbone.initial
     part = f", fold {data.fold}" if data.fold else ""
     chosen = f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid
     return {
