@@ -31,7 +31,7 @@ from ranfer.data import open_dataset, stack_faces
 from ranfer.data.subsets import read_list
 from ranfer.evaluate import labelled
 from ranfer.intervals import Figure, bootstrap
-from ranfer.model import RAN
+from ranfer.model import RAN, weighted_mean
 from ranfer.regions import names
 from ranfer.robustness import choose, cover
 from ranfer.wording import markdown_table, points
@@ -63,11 +63,9 @@ def look(model: RAN, faces: np.ndarray) -> Seen:
 @torch.inference_mode()
 def answers(model: RAN, features: Tensor, mu: Tensor, nu: Tensor) -> np.ndarray:
     """Columns of expressions, (n,), for regions weighed by given mu and nu, (n, r) or (1, r)."""
-    mean = (mu[..., None] * features).sum(1) / mu.sum(1, keepdim=True)
+    mean = weighted_mean(features, mu)
     if model.attention.relation_attention is not None:
-        pairs = torch.cat([features, mean[:, None].expand_as(features)], 2)
-        weight = mu * nu
-        mean = (weight[..., None] * pairs).sum(1) / weight.sum(1, keepdim=True)
+        mean = weighted_mean(torch.cat([features, mean[:, None].expand_as(features)], 2), mu * nu)
     return model.fc(mean).argmax(1).numpy()
 
 

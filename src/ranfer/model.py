@@ -62,13 +62,13 @@ class Attention(nn.Module):
         nu = mu.clone()  # of its own, so that an exported file has both by name
         if self.self_attention is not None:
             mu = self._weigh(self.self_attention, features, mask)
-        mean = _mean(features, mu)
+        mean = weighted_mean(features, mu)
         if self.relation_attention is None:
             return mean, mu, nu, mu / mu.sum(dim=1, keepdim=True)
         pairs = torch.cat([features, mean[:, None].expand_as(features)], dim=2)
         nu = self._weigh(self.relation_attention, pairs, mask)
         weight = mu * nu
-        return _mean(pairs, weight), mu, nu, weight / weight.sum(dim=1, keepdim=True)
+        return weighted_mean(pairs, weight), mu, nu, weight / weight.sum(dim=1, keepdim=True)
 
     def _weigh(self, layer: nn.Linear, features: Tensor, mask: Tensor | None) -> Tensor:
         weights: Tensor = layer(features)[..., 0].sigmoid()
@@ -77,7 +77,8 @@ class Attention(nn.Module):
         return weights if mask is None else weights * mask
 
 
-def _mean(features: Float[Tensor, "b r d"], weights: Float[Tensor, "b r"]) -> Float[Tensor, "b d"]:
+def weighted_mean(features: Float[Tensor, "b r d"], weights: Float[Tensor, "k r"]) -> Float[Tensor, "b d"]:
+    """Of each face's regions; with k = 1 all faces weigh theirs alike."""
     return (weights[..., None] * features).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
