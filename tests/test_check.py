@@ -16,6 +16,7 @@ from ranfer.data.doctor_page import to_html
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.ferplus import open_ferplus
 from ranfer.data.subsets import read_list
+from test_cli import run
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,13 @@ def test_copies_and_surprises_alone_are_no_failure(ill):
     )
     report = check(readable)
     assert report.copies[0].groups == 1 and report.surprises == ("label.csv:7: odd",) and not report.failed
+
+
+def test_originals_are_the_other_faces_that_are_no_copy_of_a_training_face(ill, tmp_path):
+    found = check(ill).originals
+    assert set(found) == {s.id for s in ill.split("valid")} - {"fer0000018", "fer0000022"}  # a copy, and a torn one
+    run("data", "check", f"ferplus:{ill.path}", "--originals", tmp_path / "list.txt", status=1)
+    assert [entry.id for entry in read_list(tmp_path / "list.txt").entries] == list(found)
 
 
 def test_a_list_with_faces_that_are_not_there_fails_with_their_lines(healthy, tmp_path):

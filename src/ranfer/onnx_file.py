@@ -129,7 +129,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path}: no such file") from None
     except (OSError, DecodeError) as error:
         raise CheckpointError(f"{path}: truncated, or no ONNX file ({error})") from error
-    about = next((json.loads(entry.value) for entry in stored.metadata_props if entry.key == METADATA_KEY), {})
+    told = [entry.value for entry in stored.metadata_props if entry.key == METADATA_KEY]
+    about: dict[str, Any] = json.loads(told[0]) if told else {}
     return {
         tensor.name.removeprefix("model.").removesuffix(HALF): torch.tensor(numpy_helper.to_array(tensor)).float()
         for tensor in stored.graph.initializer

@@ -20,6 +20,9 @@ def data_check(
     file: Annotated[File, typer.Option("--json", help="Write what was found to this file, too.")] = None,
     page: Annotated[File, typer.Option("--html", help="Write a page with thumbnails to this file, too.")] = None,
     faces: Annotated[bool, typer.Option(help="Show faces on the page; --no-faces to publish it.")] = True,
+    originals: Annotated[
+        File, typer.Option(help="Write the ids of faces beyond the training split that are no copy of one in it.")
+    ] = None,
 ) -> None:
     """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
     from ranfer.data import open_dataset
@@ -43,6 +46,8 @@ def data_check(
         write_text(file, json.dumps(report.to_dict(), indent=2) + "\n")
     if page is not None:
         write_text(page, to_html(report, opened, faces))
+    if originals is not None:
+        write_text(originals, "".join(f"{id_}\n" for id_ in report.originals))
     if report.failed:
         err.print(f"{dataset}: faces cannot be read, or lists name faces that are not there", markup=False)
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ from ranfer.data.subsets import Agreement, FaceList, compare, resolve
 from ranfer.errors import ImageError
 from ranfer.vocab import Expression, Sample
 
+TRAIN = "train"
 _SHOWN = 12  # lines of unreadable files and of surprises in the printed report; the dictionary has all
 
 
@@ -52,6 +53,7 @@ class CheckReport:
 
     pictures: faces by size and colour, as in ``48x48 grey``.  framing: faces by how they are cut from their pictures.
     copies: faces with the same pixels.  near: nearly the same faces; None where they were not looked for.
+    originals: ids of the readable faces outside the training split that are no copy, exact or near, of a face in it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CheckReport:
     framing: dict[str, int]
     copies: tuple[Copies, ...]
     near: tuple[Copies, ...] | None
+    originals: tuple[str, ...]
     blank: tuple[str, ...]
     unreadable: tuple[str, ...]
     lists: tuple[ListCheck, ...]
@@ -73,7 +76,12 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
-        return {**asdict(self), "lists": [_plain(checked) for checked in self.lists], "failed": self.failed}
+        return {
+            **asdict(self),
+            "originals": len(self.originals),
+            "lists": [_plain(checked) for checked in self.lists],
+            "failed": self.failed,
+        }
 
 
 def check(
@@ -86,7 +94,7 @@ def check(
     labels = label(dataset.samples, "majority")
     finder = CopyFinder()
     pictures: Counter[str] = Counter()
-    blank, unreadable = [], []
+    blank, unreadable, readable = [], [], []
     for index, sample in enumerate(dataset.samples):
         try:
             face = dataset.image(sample)
@@ -96,24 +104,32 @@ def check(
             grey = bool((face[..., 0] == face[..., 1]).all() and (face[..., 1] == face[..., 2]).all())
             pictures[f"{face.shape[1]}x{face.shape[0]} {'grey' if grey else 'colour'}"] += 1
             finder.add(index, face)
+            readable.append(index)
             if (face == face[0, 0]).all():
                 blank.append(f"{sample.id} ({sample.location})")
         if progress is not None:
             progress(index + 1)
 
+    same, near = finder.same(), finder.near()
     return CheckReport(
         name=dataset.name,
         path=str(dataset.path),
         splits={split: _check_split(dataset, split) for split in dataset.splits},
         pictures=dict(pictures.most_common()),
         framing=dict(Counter(_framing(dataset, sample) for sample in dataset.samples)),
-        copies=count_copies(finder.same(), dataset.samples, labels),
-        near=count_copies(finder.near(), dataset.samples, labels) if finder.perceptual else None,
+        copies=count_copies(same, dataset.samples, labels),
+        near=count_copies(near, dataset.samples, labels) if finder.perceptual else None,
+        originals=_originals(dataset.samples, readable, [*same, *near]),
         blank=tuple(blank),
         unreadable=tuple(unreadable),
         lists=tuple(_check_list(dataset, faces) for faces in lists),
         surprises=(*dataset.surprises, *(surprise for faces in lists for surprise in faces.surprises)),
     )
+
+
+def _originals(samples: Sequence[Sample], readable: Sequence[int], groups: Sequence[Sequence[int]]) -> tuple[str, ...]:
+    copies = {index for group in groups if any(samples[i].split == TRAIN for i in group) for index in group}
+    return tuple(samples[i].id for i in readable if samples[i].split != TRAIN and i not in copies)
 
 
 def _framing(dataset: Dataset, sample: Sample) -> str:
