@@ -171,7 +171,9 @@ def test_a_teacher_is_part_of_the_targets(settings, tmp_path):
     for name, changes in (("alone", few), ("taught", few + taught)):
         learner = load(training.train(settings(*changes), tmp_path / name, quiet()))
         away[name] = np.abs(learner(pixels, ids).probabilities - said).mean()
-        assert learner.description["training"]["teachers"] == (["best.safetensors"] * 2 if name == "taught" else [])
+        assert learner.description["training"]["teachers"] == (
+            ["teacher/best.safetensors"] * 2 if name == "taught" else []
+        )
     assert away["taught"] < away["alone"]
 
 

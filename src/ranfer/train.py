@@ -181,9 +181,13 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
         "label_rule": data.label_rule,
         "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
         "epoch_chosen_on": chosen,
-        "pre_training": None if initial is None else initial.name,
-        "teachers": [path.name for path in config.loss.teachers],
+        "pre_training": None if initial is None else _short(initial),
+        "teachers": [_short(path) for path in config.loss.teachers],
     }
+
+
+def _short(path: Path) -> str:
+    return "/".join(path.parts[-2:])  # all checkpoints have one name, and their folders tell them apart
 
 
 def training_step(
