@@ -1,7 +1,7 @@
 """Train the attribute model (pose, landmarks, occlusion, visibility) on FERPlus training faces, and export it.
 
     python scripts/train_attributes.py data/ferplus_train_valid.zip results/teacher.npz \\
-        --initial src/ranfer/weights/default.onnx --out src/ranfer/weights/attributes.onnx
+        --initial runs/compact.onnx --out src/ranfer/weights/attributes.onnx
 
 Pose and landmarks come from the teacher (scripts/teach_pose.py), the yaw of profiles, which the teacher misses, from
 labels/ferplus_yaw.jsonl; occlusion comes from drawn occluders, whose masks are exact, and from

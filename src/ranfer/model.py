@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from ranfer.backbones import build_backbone
 from ranfer.config import ModelConfig
@@ -71,7 +72,8 @@ class Attention(nn.Module):
         return weighted_mean(pairs, weight), mu, nu, weight / weight.sum(dim=1, keepdim=True)
 
     def _weigh(self, layer: nn.Linear, features: Tensor, mask: Tensor | None) -> Tensor:
-        weights: Tensor = layer(features)[..., 0].sigmoid()
+        # The sigmoid, by way of its logarithm: runtimes round it to 1e-7 of one, and learnt nu may be as small as 1e-4.
+        weights = (-softplus(-layer(features)[..., 0])).exp()
         if self.softmax:
             return (weights if mask is None else weights.masked_fill(~mask, -torch.inf)).softmax(dim=1)
         return weights if mask is None else weights * mask
