@@ -127,6 +127,12 @@ def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():
     np.testing.assert_allclose(model(faces[:, :, ::-1], ids).probabilities, both, atol=1e-6)
 
 
+def test_weights_of_regions_keep_their_digits_where_attention_is_faint(tmp_path):
+    model = trained(cut="stem", region_size=32)
+    torch.nn.init.constant_(model.model.attention.relation_attention.bias, -10.0)  # only shares of the weight count
+    assert export(model, tmp_path / "m.onnx") < 1e-5
+
+
 def test_half_weights_take_half_the_space_and_only_half_weights_are_stored(tmp_path):
     big = {"backbone": BackboneConfig(arguments={"widths": [32, 32, 64, 128]})}
     export(Trained(RAN(ModelConfig(**big))), tmp_path / "half.onnx")

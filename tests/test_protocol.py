@@ -29,6 +29,8 @@ TRAINING = {
     "sampling": "each face once an epoch",
     "epoch_chosen_on": "0.1 of train, held out",
     "pre_training": None,
+    "drawn_over": 0.2,
+    "teachers": ["a/best.safetensors"],
 }
 
 
@@ -47,6 +49,7 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     assert (found.label_rule, found.n, len(found.classes)) == ("majority", 14, 7)
     assert found.trained_on == "rafdb train, 12271 faces by the rule distribution, each face once an epoch"
     assert (found.epoch_chosen_on, found.pre_training) == ("0.1 of train, held out", "none")
+    assert (found.drawn_over_in_training, found.teachers) == ("20 % of the faces", "a/best.safetensors")
     assert found.stamps == () and found.test_time_augmentation.startswith("none")
     mirrored = Neutral(**TRAINING)
     mirrored.description["mirror"] = True
@@ -57,7 +60,7 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
 
 def test_what_a_model_does_not_tell_is_said_to_be_unknown(rafdb):
     found = judged(rafdb, "test", Neutral())
-    assert found.trained_on == found.epoch_chosen_on == found.pre_training == UNTOLD
+    assert found.trained_on == found.epoch_chosen_on == found.pre_training == found.drawn_over_in_training == UNTOLD
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ class Protocol:
     n: int
     sampling: str
     trained_on: str
+    drawn_over_in_training: str
     epoch_chosen_on: str
     pre_training: str
     teachers: str
@@ -130,6 +131,9 @@ def protocol(evaluation: Evaluation) -> Protocol:
         + (", but for expressions that are not shared" if evaluation.shared.only else ""),
         trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt)
         if training
+        else UNTOLD,
+        drawn_over_in_training=f"{100 * training['drawn_over']:g} % of the faces"
+        if "drawn_over" in training
         else UNTOLD,
         epoch_chosen_on=training.get("epoch_chosen_on", UNTOLD),
         pre_training=(training["pre_training"] or "none") if "pre_training" in training else UNTOLD,

@@ -180,6 +180,7 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
         "classes": [str(e) for e in Expression if (learn.targets[:, e.column] > 0).any()],
         "label_rule": data.label_rule,
         "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
+        "drawn_over": config.augment.occlude,
         "epoch_chosen_on": chosen,
         "pre_training": None if initial is None else _short(initial),
         "teachers": [_short(path) for path in config.loss.teachers],

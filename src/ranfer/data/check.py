@@ -19,7 +19,7 @@ from ranfer.data.subsets import Agreement, FaceList, compare, resolve
 from ranfer.errors import ImageError
 from ranfer.vocab import Expression, Sample
 
-TRAIN = "train"
+_TRAIN = "train"
 _SHOWN = 12  # lines of unreadable files and of surprises in the printed report; the dictionary has all
 
 
@@ -128,8 +128,8 @@ def check(
 
 
 def _originals(samples: Sequence[Sample], readable: Sequence[int], groups: Sequence[Sequence[int]]) -> tuple[str, ...]:
-    copies = {index for group in groups if any(samples[i].split == TRAIN for i in group) for index in group}
-    return tuple(samples[i].id for i in readable if samples[i].split != TRAIN and i not in copies)
+    copies = {index for group in groups if any(samples[i].split == _TRAIN for i in group) for index in group}
+    return tuple(samples[i].id for i in readable if samples[i].split != _TRAIN and i not in copies)
 
 
 def _framing(dataset: Dataset, sample: Sample) -> str:
