@@ -206,11 +206,16 @@ def test_faces_of_other_expressions_leave_the_sample(dataset, judged):
         some.among((E.CONTEMPT,))
 
 
-def test_what_cannot_be_covered_is_refused_before_any_work(drawn, tmp_path):
+def test_what_cannot_be_covered_is_refused_before_any_work(drawn, dataset, judged, tmp_path):
     (tmp_path / "p.csv").write_text("id,expression\n")
     told = judge(drawn, tmp_path, "--predictions", tmp_path / "p.csv", "--occlude", "--occlude-faces", 2, status=1)
     assert "p.csv: no row for 72 of 72 faces: fer" in told.stderr
     assert "ranfer data cover writes covered faces for other programs" in told.stderr
+    (expression,) = choose(dataset, *judged, 1).truth
+    first, second = [str(e) for e in E if e.column != expression and e.column in judged[1]][:2]
+    (tmp_path / "p.csv").write_text(f"id,{first},{second}\n")
+    words = ("--predictions", tmp_path / "p.csv", "--shared", "--occlude", "--occlude-faces", 1)
+    assert f"none of them is one of {first}, {second}; take more" in judge(drawn, tmp_path, *words, status=2).stderr
     assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude-kinds", "veil", status=2).stderr
     assert parse_kinds("all") == tuple(Kind)
     assert parse_kinds("") == KINDS

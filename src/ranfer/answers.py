@@ -109,7 +109,7 @@ class PredictionsFile:
         self._probabilities: Float[np.ndarray, "n 8"] | None = None
         if classes:
             self._probabilities = np.zeros((len(rows), len(Expression)))
-            self._probabilities[:, [name.column for name in classes]] = np.array(rows).reshape(len(rows), -1)
+            self._probabilities[:, [name.column for name in classes]] = np.array(rows).reshape(len(rows), len(classes))
             self._predicted = self._probabilities.argmax(axis=1)
         else:
             self._predicted = np.array(predicted, dtype=np.int64)

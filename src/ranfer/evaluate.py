@@ -88,11 +88,7 @@ def evaluate(
     ids = [sample.id for sample in dataset.samples]
     listed = {name: [dataset.samples[place] for place in resolve(faces, ids)] for name, faces in lists.items()}
     whole = labelled(dataset, split, rule)
-    shared = Shared(
-        {e: int((whole.truth == e.column).sum()) for e in Expression},
-        tuple(_names(one) for one in (source, against) if one is not None),
-        only_shared,
-    )
+    shared = sharing(whole, [source] if against is None else [source, against], only_shared)
     whole = _judged(whole, shared)
     parts = {
         name: _judged(_by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule), shared)
@@ -161,6 +157,16 @@ def labelled(dataset: Dataset, split: str, rule: str) -> Labelled:
         raise ConfigError("label rule 'distribution' gives targets for training, not labels; evaluate with 'majority'")
     require_labels(dataset.split(split), f"{dataset.path}, split {split}")
     return _by_rule(dataset.split(split), rule)
+
+
+def sharing(faces: Labelled, sources: Sequence[Predictor | PredictionsFile], only_shared: bool) -> Shared:
+    """Which expressions the faces have and which each source can answer.
+
+    Raises:
+        ConfigError: ``only_shared`` where less than two expressions are.
+    """
+    support = {e: int((faces.truth == e.column).sum()) for e in Expression}
+    return Shared(support, tuple(map(_names, sources)), only_shared)
 
 
 def _names(source: Predictor | PredictionsFile) -> dict[Expression, str]:

@@ -261,12 +261,13 @@ def judge_covered(
     expressions: Sequence[Expression] = tuple(Expression),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Robustness:
-    """One or two models on covered faces of some expressions; ``progress`` gets "covered", faces done and in all.
+    """One or two models on covered faces, their answers among ``expressions``.
+
+    ``progress`` gets "covered", faces done and in all.
 
     Raises:
-        ConfigError, DataError: as of :meth:`Subjects.among` and :func:`answer_covered`.
+        DataError, RanferError: as of :func:`answer_covered`.
     """
-    subjects = subjects.among(expressions)
     total = len(subjects.ids) * (1 + len(kinds) * len(SHARES))
     report = None if progress is None else lambda done: progress("covered", done, total)
     return answer_covered(models, subjects, cover(subjects, kinds), report, expressions)

@@ -237,7 +237,7 @@ def evaluate(
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
-    from ranfer.evaluate import evaluate, labelled
+    from ranfer.evaluate import evaluate, labelled, sharing
     from ranfer.report import write_report
 
     given = sum(option is not None for option in (weights, onnx, predictions))
@@ -262,8 +262,9 @@ def evaluate(
     models = [source] if other is None else [source, other]
     subjects = None
     if occlude:
-        samples, truth, _ = labelled(dataset, split, label_rule)
-        subjects = robustness.choose(dataset, samples, truth, occlude_faces)
+        whole = labelled(dataset, split, label_rule)
+        subjects = robustness.choose(dataset, whole.samples, whole.truth, occlude_faces)
+        subjects = subjects.among(sharing(whole, models, only_shared).judged)
         robustness.require_rows(models, subjects, kinds)
     with progress_bars() as progress:
         evaluation = evaluate(
