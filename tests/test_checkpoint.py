@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ranfer.backbones import build_backbone
-from ranfer.checkpoint import Trained, load, load_published, save_model, start_from
+from ranfer.checkpoint import Trained, go_on_from, load, load_published, save_model, start_from
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.crop import crop
 from ranfer.errors import CheckpointError
@@ -180,3 +180,18 @@ def test_initial_weights_of_which_nothing_matches_are_refused(tmp_path):
     save_file({"encoder.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match=r"w.safetensors: nothing matched"):
         start_from(backbone(), tmp_path / "w.safetensors", console())
+
+
+@pytest.mark.parametrize("kind", ["average", "self", "relation"])
+def test_a_model_with_regions_goes_on_from_one_without_with_the_mean_of_its_answers(tmp_path, kind):
+    plain = RAN(SMALL.model_copy(update={"regions": RegionsConfig(scheme="none"), "attention": "none"})).eval()
+    save_model(tmp_path / "plain.safetensors", plain, {})
+    model = RAN(SMALL.model_copy(update={"attention": kind})).eval()
+    go_on_from(model, tmp_path / "plain.safetensors")
+    images = torch.rand(2, 1, 48, 48)
+    assert model.boxes is not None
+    views = crop(images, model.boxes, 48)
+    with torch.no_grad():
+        out, said = model(images), plain(views.flatten(0, 1)).logits.unflatten(0, (2, 6))
+    torch.testing.assert_close(out.logits, said.mean(dim=1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(out.weight, torch.full((2, 6), 1 / 6))

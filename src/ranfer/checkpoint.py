@@ -223,10 +223,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def go_on_from(model: RAN, path: Path) -> None:
     """Give a model all the weights of one of the same network, from any file that :func:`load` reads.
 
+    A model with regions may also go on from one without: at first all regions weigh alike, and it answers with the mean
+    of what the other would say of each.
+
     Raises:
         CheckpointError: as of :func:`load`, or the networks differ.
     """
-    _fill(model, load(path).model.state_dict(), path)
+    given = load(path).model
+    tensors = given.state_dict()
+    if given.config.attention == "none" != model.config.attention:
+        own = model.state_dict()
+        tensors |= {name: torch.zeros_like(own[name]) for name in own if name.startswith("attention.")}
+        copies = model.attention.output_size // given.attention.output_size  # with relation-attention P holds two means
+        tensors["fc.weight"] = given.fc.weight.detach().repeat(1, copies) / copies
+    _fill(model, tensors, path)
 
 
 def start_from(backbone: nn.Module, path: Path, console: Console) -> None:

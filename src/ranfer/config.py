@@ -172,9 +172,7 @@ class TrainConfig(Settings):
     """One training run."""
 
     model: ModelConfig = ModelConfig()
-    initial: Path | None = (
-        None  # a whole model to start from, of the same network; its backbone's alone: model.backbone
-    )
+    initial: Path | None = None  # a whole model to start from; model.backbone has one for the backbone alone
     loss: LossConfig = LossConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
