@@ -32,7 +32,7 @@ def _show_version(wanted: bool) -> bool:
     return wanted
 
 
-@app.callback(help="Facial expression recognition that stays right when a face is turned or covered.")
+@app.callback(help="Facial expression recognition that means to stay right when a face is turned or covered.")
 def ranfer(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
