@@ -300,8 +300,8 @@ def load(
     >>> import ranfer
     >>> recognizer = ranfer.load()
     >>> for face in recognizer("photo.jpg"):
-    ...     print(face.expression, len(face.regions))
-    happiness 6
+    ...     print(face.expression, len(face.probabilities))
+    happiness 8
     """
     return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
 
