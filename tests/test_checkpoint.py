@@ -103,6 +103,14 @@ def test_the_rows_of_a_published_classifier_may_stand_in_another_order(tmp_path)
     torch.testing.assert_close(swapped.model.fc.weight.detach(), weights["fc.weight"].flip(0))
 
 
+def test_a_published_classifier_of_other_expressions_is_refused(tmp_path):
+    save_file(
+        {k: v[:7] if k.startswith("fc.") else v for k, v in published_weights().items()}, tmp_path / "p.safetensors"
+    )
+    with pytest.raises(CheckpointError, match=r"p.safetensors: answers 7 expressions; expected 8"):
+        load(tmp_path / "p.safetensors")
+
+
 class Trap:
     def __reduce__(self):
         return os.system, ("touch executed",)

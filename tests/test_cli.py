@@ -90,6 +90,12 @@ def test_two_subsets_of_one_name_are_refused(drawn, predictions, tmp_path):
     assert "the same name" in judge(drawn, tmp_path, "--predictions", predictions, *twice, status=2).stderr
 
 
+def test_a_subset_does_not_take_the_name_of_the_split(drawn, predictions, tmp_path):
+    words = ("--predictions", predictions, "--subset", f"valid={drawn.occlusion}")
+    told = judge(drawn, tmp_path, *words, status=2).stderr
+    assert "--subset valid=...: the split has that name; choose another" in told
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

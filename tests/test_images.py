@@ -1,6 +1,7 @@
 """Pictures of every kind come out as upright RGB bytes, or as one error that names them."""
 
 import io
+import struct
 import subprocess
 import sys
 import warnings
@@ -57,6 +58,17 @@ def test_the_exif_tag_turns_the_picture_upright(orientation, corner):
     face = decode(encode(picture, exif=exif))
     assert face.shape == ((4, 2, 3) if orientation > 4 else (2, 4, 3))
     assert tuple(face[corner]) == RED
+
+
+@pytest.mark.parametrize("kind", [(11, b"\0\0\xc0\x7f"), (13, b"\1\0\0\0")])
+def test_a_tag_of_an_odd_type_does_not_keep_a_good_picture_from_being_read(kind):
+    """Type and value of a tag that should be a number of pixels, beside an orientation of 6."""
+    tags = struct.pack("<HHHII", 2, 256, kind[0], 1, *struct.unpack("<I", kind[1]))
+    tags += struct.pack("<HHII", 274, 3, 1, 6) + b"\0\0\0\0"
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + tags
+    plain = encode(Image.new("L", (4, 2)), "JPEG")
+    marked = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    assert decode(marked).shape == (4, 2, 3)
 
 
 def test_cmyk_becomes_rgb():

@@ -100,7 +100,7 @@ def test_lines_of_a_picture_come_together(tmp_path):
 
 def test_going_on_takes_the_last_picture_again_as_it_may_lack_faces(tmp_path):
     written(tmp_path)
-    with Results(tmp_path, SETTINGS, {}) as results:
+    with Results(tmp_path, SETTINGS, {}, {"z.jpg"}) as results:
         assert list(results.done) == ["a.jpg", "nobody.jpg", "broken.jpg"]
         results.write("z.jpg", [])
     assert [line["source"] for line in read_lines(results.path)] == [
@@ -116,8 +116,9 @@ def test_cut_at_any_byte_and_gone_on_with_the_file_is_that_of_one_run(tmp_path_f
     path = folder / "predictions.jsonl"
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
     answers = {"a.jpg": [make_face(), UNSURE], "nobody.jpg": [], "z.jpg": [make_face(), make_face(score=0.5)]}
-    with Results(folder, SETTINGS, {"file": "m.onnx"}) as results:
-        for source in ("a.jpg", "nobody.jpg", "broken.jpg", "z.jpg"):
+    sources = ("a.jpg", "nobody.jpg", "broken.jpg", "z.jpg")
+    with Results(folder, SETTINGS, {"file": "m.onnx"}, sources) as results:
+        for source in sources:
             if source in results.done:
                 continue
             if source in answers:
@@ -125,6 +126,18 @@ def test_cut_at_any_byte_and_gone_on_with_the_file_is_that_of_one_run(tmp_path_f
             else:
                 results.write_error(source, "broken.jpg: not a readable picture")
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("torn", "kept"), [(b"", True), (b'{"source": "z.jpg", "bo', False)])
+def test_the_last_picture_stays_where_no_run_does_it_again_but_for_a_torn_one(tmp_path, torn, kept):
+    path = written(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    with Results(tmp_path, SETTINGS, {}, {"other.jpg"}) as results:
+        assert ("z.jpg" in results.done) == kept
+        results.write("other.jpg", [])
+    assert path.read_bytes().startswith(whole) == kept
+    assert [line["source"] for line in read_lines(path)][-1] == "other.jpg"
 
 
 def test_going_on_with_other_settings_is_refused_and_names_them(tmp_path):

@@ -233,6 +233,23 @@ def test_a_number_of_labels_unlike_the_outputs_names_both(tmp_path):
         OnnxClassifier(classifier(tmp_path / "m.onnx"), EIGHT[:7])
 
 
+def test_an_output_that_lies_on_its_side_is_refused(tmp_path):
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["z"]),
+        helper.make_node("Transpose", ["z"], ["y"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ("b", 1, 4, 4)), ("y", None))
+    ]
+    path = save(
+        tmp_path / "m.onnx", nodes, ends[:1], ends[1:], [numpy_helper.from_array(np.eye(16, 8, dtype=np.float32), "w")]
+    )
+    with pytest.raises(CheckpointError, match=r"8 labels, but an output of shape \(8, 2\)"):
+        OnnxClassifier(path, EIGHT, "output=logits")(grey(0, 9), ["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("labels", "kind", "message"),
     [

@@ -319,6 +319,21 @@ def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
     assert DataConfig().balanced is False
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("seed=2024-13-45", "--set seed=2024-13-45: the value is not YAML"),
+        ("seed=99999999999999999999", r"seed: .* less than"),
+        ("loss.class_weights=[1, 2]", r"loss.class_weights: .* at least 8 items"),
+        ("loss.class_weights=[1, 1, 1, 1, 1, 1, 1, 0]", r"loss.class_weights.7: .* greater than 0"),
+        ("augment.erase_side=[0.5, 0.15]", r"augment.erase_side: .*the sides must rise within \[0, 1\]"),
+    ],
+)
+def test_values_that_no_run_could_use_are_refused_at_once(change, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(TrainConfig, override({}, [change]), "x")
+
+
 def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
     refused = {
         "the test split is not to be learnt": {"train": "test"},

@@ -147,6 +147,8 @@ def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) 
         CheckpointError: the keys are not those of that network.
     """
     tensors = read_state(path)
+    if "fc.weight" in tensors and len(tensors["fc.weight"]) != len(order):
+        raise CheckpointError(f"{path}: answers {len(tensors['fc.weight'])} expressions; expected {len(order)}")
     renamed = {}
     for key, tensor in tensors.items():
         match key.split("."):

@@ -88,7 +88,7 @@ class LossConfig(Settings):
 
     margin: float | None = Field(None, ge=0)  # of the region-biased loss; None leaves it out
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    class_weights: tuple[float, ...] | None = None  # eight, in the order of Expression
+    class_weights: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=8, max_length=8)] | None = None
     teachers: tuple[Path, ...] = ()  # checkpoints whose answers are part of the targets; see :mod:`ranfer.teachers`
     teacher_share: float = Field(0.5, gt=0, le=1)  # how large a part
 
@@ -147,6 +147,13 @@ class AugmentConfig(Settings):
     mixup: float = Field(0.0, ge=0)  # parameter of the Beta distribution; 0 leaves it out
     cutmix: float = Field(0.0, ge=0)
 
+    @field_validator("erase_side")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] <= value[1] <= 1:
+            raise ValueError("the sides must rise within [0, 1]")
+        return value
+
 
 class OptimizerConfig(Settings):
     """How weights move."""
@@ -181,7 +188,7 @@ class TrainConfig(Settings):
     epochs: PositiveInt = 30
     batch: PositiveInt = 128  # faces a step, over all devices
     ema: float | None = Field(0.998, ge=0, lt=1)  # decay of the averaged weights; None keeps the last ones
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
 
@@ -225,6 +232,9 @@ class ExperimentConfig(Settings):
         return self
 
 
+YAML_VALUES = (ValueError, KeyError, AttributeError)  # of a value that has the form of a date or number and is none
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a dictionary.
 
@@ -235,7 +245,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, *YAML_VALUES) as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings as 'key: value' lines, got {type(values).__name__}")
@@ -257,7 +267,7 @@ def override(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
             level = level[name]
         try:
             level[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, *YAML_VALUES) as error:
             raise ConfigError(f"--set {change}: the value is not YAML") from error
     return result
 

@@ -73,6 +73,8 @@ def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
     if not path.exists() or not path.stat().st_size:
         return Estimated({}, {})
     content = path.read_bytes()
+    if not content.startswith(b"{"):
+        raise ConfigError(f"{path}: holds something else than attributes; name another file")
     if not content.endswith(b"\n"):  # its writer was stopped half way
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)

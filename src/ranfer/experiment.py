@@ -25,7 +25,7 @@ from ranfer.data import Dataset, open_dataset
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
 from ranfer.data.textfiles import write_text
-from ranfer.errors import ConfigError, DataError, RanferError
+from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.model import RAN
@@ -133,7 +133,7 @@ def run_table(
         try:
             train(run.config, run.folder, console, resume=True)
             judge(run, judges, bars)
-        except (RanferError, OSError, RuntimeError) as error:  # the last is PyTorch's, as when memory is too small
+        except Exception as error:  # PyTorch's are of any kind; the other rows go on
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
         else:
@@ -186,6 +186,8 @@ def multiply_adds(config: ModelConfig) -> int:
 
 def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
     dataset, split = open_dataset(config.data.source), table.split or config.data.valid
+    if taken := {split, DRAWN} & table.subsets.keys():
+        raise ConfigError(f"subsets: {min(taken)!r} is the name of all faces; choose another")
     lists = {name: read_list(path) for name, path in table.subsets.items()}
     for faces in lists.values():
         resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
 
 from ranfer.errors import ImageError
 
@@ -18,6 +19,15 @@ from ranfer.errors import ImageError
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
+TURNS = {  # what undoes each orientation of EXIF
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 # What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
 SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -39,22 +49,20 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
         raise ImageError(f"{name}: the picture is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
+            return np.asarray(to_rgb(_upright(picture)))
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels ({error})") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        IndexError,
-        MemoryError,
-        NotImplementedError,
-        Warning,  # where whoever runs us has made errors of warnings
-    ) as error:
+    except Exception as error:  # each decoder has errors of its own
         raise ImageError(f"{name}: not a readable picture ({error})") from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its EXIF tag says; Pillow's own function writes all tags anew, too, and fails on odd ones."""
+    picture.load()
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _is_empty(path: Path) -> bool:
@@ -93,8 +101,8 @@ def as_rgb(picture: Picture, name: str) -> UInt8[np.ndarray, "h w 3"]:
         return decode_image(Path(picture), os.fspath(picture))
     if isinstance(picture, Image.Image):
         try:
-            return np.asarray(to_rgb(ImageOps.exif_transpose(picture)))
-        except (OSError, ValueError, SyntaxError) as error:  # an image that is read only now, from a broken file
+            return np.asarray(to_rgb(_upright(picture)))
+        except Exception as error:  # an image that is read only now, from a broken file
             raise ImageError(f"{name}: not a readable picture ({error})") from error
     expected = f"{name}: expected a path, a PIL image, or a uint8 array (h, w, 3) in RGB or (h, w) in grey"
     if not isinstance(picture, np.ndarray):

@@ -46,7 +46,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
         raise ConfigError("optimizer.lr_scale: every weight is frozen, so that there is nothing to train")
     described = [{"params": each, "scale": scale, "weight_decay": decay} for (scale, decay), each in groups.items()]
     if config.name == "adamw":
-        return torch.optim.AdamW(described, config.lr, fused=True)
+        return torch.optim.AdamW(described, config.lr)
     return torch.optim.SGD(described, config.lr, config.momentum, nesterov=config.momentum > 0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -124,24 +124,27 @@ class Results:
     """The growing ``predictions.jsonl`` of a folder, and what has been done of it by an earlier run.
 
     Beside it, ``predictions.meta.json`` remembers the settings that the answers depend on. The last source of an
-    earlier run is taken off and done again: it may have had more faces than were written.
+    earlier run is taken off where it is done again or was torn: it may have had more faces than were written.
 
     Args:
         settings: plain values by name; those of an earlier run must be the same.
         about: what else to remember for the reader.
+        again: the sources of this run.
 
     Raises:
         ConfigError: the earlier run had other settings.
         DataError: the folder's predictions are of no known form.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], about: Mapping[str, Any], again: Container[str] = ()
+    ) -> None:
         self.path = folder / LINES
         self.done: dict[str, str | None]  # by source: why it could not be read, or None
         folder.mkdir(parents=True, exist_ok=True)
         if self.path.exists() and self.path.stat().st_size:
             _check_settings(folder, settings)
-            self.done, end = _done(self.path)
+            self.done, end = _done(self.path, again)
         else:
             self.done, end = {}, 0
             text = json.dumps({"settings": settings, "ranfer": revision(), "model": about}, indent=2)
@@ -191,15 +194,16 @@ def _short(settings: Mapping[str, Any], name: str) -> str:
     return value[:8] if name == "weights" else value  # of a hash, the beginning tells enough
 
 
-def _done(path: Path) -> tuple[dict[str, str | None], int]:
-    """The sources before the last one with their errors, in their order, and the byte at which the last one begins."""
+def _done(path: Path, again: Container[str]) -> tuple[dict[str, str | None], int]:
+    """The sources that are done with their errors, in their order, and the byte at which they end."""
     done: dict[str, str | None] = {}
     last: dict[str, Any] | None = None
     end = start = 0
+    torn = False
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
-            if not text.endswith(b"\n"):
-                break  # torn
+            if torn := not text.endswith(b"\n"):
+                break
             line = _parse(text, f"{path}:{number}")
             if last is None or line["source"] != last["source"]:
                 if last is not None:
@@ -207,6 +211,8 @@ def _done(path: Path) -> tuple[dict[str, str | None], int]:
                 end = start
             last = line
             start += len(text)
+    if last is not None and not torn and last["source"] not in again:
+        done[last["source"]], end = last.get("error"), start
     return done, end
 
 

@@ -76,7 +76,8 @@ def predict(
         DataError: the folder's predictions are damaged otherwise than by a stop.
     """
     check_format(form)
-    with Results(folder, recognizer.settings(), recognizer.description) as results:
+    again = set(map(str, pictures))
+    with Results(folder, recognizer.settings(), recognizer.description, again) as results:
         if draw:
             (folder / DRAWN).mkdir(exist_ok=True)
         for error in filter(None, results.done.values()):
@@ -136,7 +137,7 @@ def _look(recognizer: Recognizer, path: Path, draw: bool) -> _Looked:
 
 
 def _drawn_name(number: int, source: str) -> str:
-    return f"{number:05d}-{Path(source).stem}.jpg"
+    return f"{number:05d}-{os.fsdecode(os.fsencode(Path(source).stem)[:200])}.jpg"  # names of files end at 255 bytes
 
 
 def _draw(looked: _Looked, faces: Sequence[Face], path: Path) -> None:

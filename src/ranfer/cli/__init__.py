@@ -254,6 +254,8 @@ def evaluate(
     lists = {name: read_list(path, beside) for name, path, beside in map(_named, subset or [])}
     if len(lists) < len(subset or []):
         raise ConfigError("--subset: two subsets have the same name")
+    if split in lists:
+        raise ConfigError(f"--subset {split}=...: the split has that name; choose another")
     dataset = open_dataset(data)
     source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess)
     other = None

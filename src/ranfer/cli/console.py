@@ -30,9 +30,8 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             raise
         except OSError as error:
-            if error.filename is None:
-                raise
-            status, line = 1, f"{error.filename}: {error.strerror}"
+            name = error.filename2 or error.filename  # of a rename, the file that was meant
+            status, line = 1, f"{name}: {error.strerror}" if name else f"cannot read or write ({error})"
         except KeyboardInterrupt:
             status, line = 130, "stopped"
         err.print(line, markup=False)

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from ranfer.data.dataset import Dataset, Published, cut_face, fit
 from ranfer.data.textfiles import parse_objects, read_lines, write_text
-from ranfer.errors import DataError, ImageError
+from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detect import Detection, Detector
 from ranfer.vocab import Location, Sample
 
@@ -42,7 +42,12 @@ def prepare(
 
     Returns:
         A line for each unreadable face, and how many faces the detector missed.
+
+    Raises:
+        ConfigError: ``file`` is the data itself.
     """
+    if file.resolve() == dataset.path.resolve():
+        raise ConfigError(f"{file}: is the data itself; name another --out")
     n = len(dataset.samples)
     key = _key(dataset, size, channels, detect is not None)
     cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))

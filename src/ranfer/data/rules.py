@@ -216,6 +216,8 @@ def subset_of_list(dataset: Dataset, faces: FaceList, label_rule: str = "majorit
         about = dict(faces.about)
         made: dict[str, str] = {key: str(about.get(key, "")) for key in ("revision", "date")}
         name, rule, formula = (str(about.get(key, "")) for key in ("subset", "rule", "formula"))
+        if Path(name).name != name:
+            raise DataError(f"{faces.path}:1: the subset's name {name!r} cannot be that of a file")
         return Subset(name or faces.path.stem, rule, formula, tuple(labelled), about.get("source", {}),
                       about.get("untold", 0), made)  # fmt: skip
     source = {
