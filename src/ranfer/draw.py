@@ -33,7 +33,7 @@ SMALLEST, LARGEST = 640, 1600  # pixels of the longer side of an annotated pictu
 FULL = 0.5  # a region of this much more weight than an equal share is shaded most
 TINT = 0.16  # of the glow over a region that is shaded most: what lies under it, a mask or a hand, stays visible
 CELL, GAP, CAPTION = 320, 16, 24  # pixels of the contact sheet
-KEY = "shaded: where the model looked; grey and dashed: not to be trusted"
+KEY = "shaded: where a model with regions looked; grey and dashed: not to be trusted"
 
 
 def fit(
