@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -9,7 +10,7 @@ from PIL import Image
 from layouts import RAFDB, write_rafdb, write_sfew
 from ranfer.data import manifest, open_dataset, stack_faces
 from ranfer.demo import PORTRAIT
-from ranfer.errors import DataError
+from ranfer.errors import ConfigError, DataError
 from test_cli import run
 
 FACES = {f"train_{n:05d}": RAFDB[n % 7] for n in range(1, 9)}
@@ -105,3 +106,25 @@ def test_faces_are_found_in_the_photos_of_a_folder(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert sorted(line["attributes"]["found"] for line in lines) == [0, 1]
     assert all((line["box"] is not None) == line["attributes"]["found"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"row": 8}, "row 8 of 8"),
+        ({"row": -1}, "row -1 of 8"),
+        ({"votes": [1, 2, 3]}, r"votes \(1, 2, 3\)"),
+        ({"votes": [10**30] + [0] * 9}, "votes"),
+        ({"votes": [float("inf")] + [0] * 9}, "OverflowError"),
+        ({"id": "train_00001_aligned"}, "train_00001_aligned stands in line 1 already"),
+    ],
+)
+def test_an_edited_line_that_cannot_be_is_an_error_with_its_line(opened, tmp_path, change, message):
+    path = tmp_path / "m.jsonl"
+    manifest.prepare(opened, path, 24, 3)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], json.dumps(json.loads(lines[1]) | change), *lines[2:]]) + "\n")
+    with pytest.raises(DataError, match=rf"m.jsonl:2: expected an object with id, split, votes and row .*{message}"):
+        open_dataset(f"manifest:{path}")
+    with pytest.raises(ConfigError, match=r"m.jsonl: is the data itself; name another --out"):
+        manifest.prepare(replace(opened, path=path), path, 24, 3)

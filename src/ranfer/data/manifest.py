@@ -19,7 +19,7 @@ from ranfer.data.dataset import Dataset, Published, cut_face, fit
 from ranfer.data.textfiles import parse_objects, read_lines, write_text
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detect import Detection, Detector
-from ranfer.vocab import Location, Sample
+from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
 VERSION = 1  # of how faces are framed and resized: another one makes old caches stale
@@ -60,6 +60,9 @@ def prepare(
     shape = (n, size, size, channels)
     going_on = log.exists() and partial.exists() and next(_chunks(log), {}).get("key") == key
     faces = np.lib.format.open_memmap(partial, "r+" if going_on else "w+", np.uint8, None if going_on else shape)
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and no signal while the faces are written
+        with partial.open("r+b") as held:
+            os.posix_fallocate(held.fileno(), 0, partial.stat().st_size)
     digests = _resume(log, faces, key) if going_on else []
 
     def one(index: int) -> dict[str, Any]:
@@ -137,20 +140,28 @@ def open_manifest(path: Path) -> Dataset:
     surprises: list[str] = []
     samples, errors = [], {}
     file = _beside(path, ".npy")
+    cache, about = _open_cache(path)
+    seen: dict[str, int] = {}
     shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # votes are equal for many faces: one object serves them
     for number, line in parse_objects(path, read_lines(path), surprises):
         try:
             votes = tuple(int(vote) for vote in line["votes"])
-            location = Location(file, str(int(line["row"])))
+            row, id_ = int(line["row"]), str(line["id"])
+            if len(votes) != len(Expression) + 2 or min(votes) < 0 or max(votes) >= 2**31:
+                raise ValueError(f"votes {votes}")
+            if not 0 <= row < len(cache):
+                raise ValueError(f"row {row} of {len(cache)}")
+            if seen.setdefault(id_, number) != number:
+                raise ValueError(f"{id_} stands in line {seen[id_]} already")
+            location = Location(file, str(row))
             split, codes = sys.intern(line["split"]), line.get("attributes", {})
-            samples.append(Sample(line["id"], split, location, shared.setdefault(votes, votes), codes=codes))
-        except (KeyError, TypeError, ValueError) as error:
+            samples.append(Sample(id_, split, location, shared.setdefault(votes, votes), codes=codes))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}:{number}: expected an object with id, split, votes and row ({error!r})") from error
         if "error" in line:
             errors[str(line["row"])] = line["error"]
     if not samples:
         raise DataError(f"{path}: no faces are listed here")
-    cache, about = _open_cache(path)
 
     def decode(location: Location) -> UInt8[np.ndarray, "h w 3"]:
         assert location.member is not None
@@ -193,7 +204,7 @@ def _open_cache(path: Path) -> tuple[UInt8[np.ndarray, "n side side c"], dict[st
         about = json.loads(_beside(path, ".json").read_text(encoding="utf-8"))
         shape = tuple(about["shape"])
         cache = np.load(file, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: no readable cache of faces ({error}); run ranfer data prepare again") from error
     if cache.shape != shape or cache.dtype != np.uint8:
         raise DataError(f"{file}: expected bytes of shape {shape}, got {cache.dtype} of {cache.shape}; prepare again")
