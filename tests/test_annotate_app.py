@@ -263,6 +263,11 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     assert decided.about["annotators"] == ["anna", "ben"] and decided.about["waiting"] == 1
     manifest = read_attributes(out / "occlusion_upper.jsonl")
     assert list(manifest.records) == ["face00", "face01"] and manifest.about["source"]["annotators"] == ["anna", "ben"]
+    foreign = (out / "occlusion_upper.jsonl").read_text().replace('"subset": "occlusion_upper"', '"subset": "../evil"')
+    (tmp_path / "foreign.jsonl").write_text(foreign)
+    told = run("annotate", "export", tmp_path / "foreign.jsonl", *data, "--out", tmp_path / "there", status=1).stderr
+    assert "foreign.jsonl:1: the subset's name '../evil' cannot be that of a file" in told
+    assert not list(tmp_path.glob("evil*"))
     table = (out / "answers.csv").read_text().splitlines()
     assert table[0] == "id,annotator,final,status,occlusion,note,seconds,at" and len(table) == 13
     run("annotate", "export", out / "labelstudio.json", *data, "--out", tmp_path / "again", "--format", "attributes")

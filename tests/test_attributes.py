@@ -87,6 +87,10 @@ def test_estimates_go_on_where_they_stopped_and_end_the_same(file, tmp_path):
     assert len(read_attributes(whole).records) == 70
     with pytest.raises(ConfigError, match=r"whole.jsonl: was made from"):
         estimate(dataset, "train", whole, model)
+    (tmp_path / "notes.csv").write_text("mine,\nand unfinished")
+    with pytest.raises(ConfigError, match=r"notes.csv: holds something else than attributes"):
+        estimate(dataset, "valid", tmp_path / "notes.csv", model)
+    assert (tmp_path / "notes.csv").read_text() == "mine,\nand unfinished"
 
 
 def test_an_unreadable_face_has_a_line_that_says_so(file, tmp_path):

@@ -1,6 +1,8 @@
 """Commands as people type them: what is printed, what is written, and the status."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -88,6 +90,15 @@ def test_a_command_that_makes_no_sense_is_status_2(drawn, predictions, tmp_path,
 def test_two_subsets_of_one_name_are_refused(drawn, predictions, tmp_path):
     twice = ["--subset", f"s={drawn.occlusion}"] * 2
     assert "the same name" in judge(drawn, tmp_path, "--predictions", predictions, *twice, status=2).stderr
+
+
+def test_a_full_disk_is_one_line_and_status_1(drawn, predictions, tmp_path, monkeypatch):
+    def full(*arguments, **rest):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ranfer.report.write_report", full)
+    told = judge(drawn, tmp_path, "--predictions", predictions, status=1).stderr
+    assert told.splitlines() == ["cannot read or write ([Errno 28] No space left on device)"]
 
 
 def test_a_subset_does_not_take_the_name_of_the_split(drawn, predictions, tmp_path):
