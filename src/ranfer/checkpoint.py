@@ -144,7 +144,7 @@ def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) 
         order: the expressions of the rows of ``fc``; FERPlus's order is ours.
 
     Raises:
-        CheckpointError: the keys are not those of that network.
+        CheckpointError: the keys are not those of that network, or it tells another number of expressions apart.
     """
     tensors = read_state(path)
     if "fc.weight" in tensors and len(tensors["fc.weight"]) != len(order):

@@ -232,7 +232,7 @@ class ExperimentConfig(Settings):
         return self
 
 
-YAML_VALUES = (ValueError, KeyError, AttributeError)  # of a value that has the form of a date or number and is none
+_YAML_VALUES = (ValueError, KeyError, AttributeError)  # of a value that has the form of a date or number and is none
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, *YAML_VALUES) as error:
+    except (yaml.YAMLError, *_YAML_VALUES) as error:
         raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected settings as 'key: value' lines, got {type(values).__name__}")
@@ -267,7 +267,7 @@ def override(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
             level = level[name]
         try:
             level[last] = yaml.safe_load(text)
-        except (yaml.YAMLError, *YAML_VALUES) as error:
+        except (yaml.YAMLError, *_YAML_VALUES) as error:
             raise ConfigError(f"--set {change}: the value is not YAML") from error
     return result
 

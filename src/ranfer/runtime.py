@@ -205,7 +205,7 @@ class OnnxClassifier:
                 (found,) = self._session.run([self._output], {entry.name: batch})
             except Exception as error:  # the runtime's exceptions have no common type of their own
                 raise CheckpointError(f"{self._path}: cannot run on {batch.shape} ({error})") from error
-            if found.size != len(batch) * self._labels or found.shape[: found.ndim > 1] not in ((), (len(batch),)):
+            if found.size != len(batch) * self._labels or (found.ndim > 1 and len(found) != len(batch)):
                 raise CheckpointError(f"{self._path}: {self._labels} labels, but an output of shape {found.shape}")
             parts.append(found.reshape(len(batch), -1).astype(np.float64))
         scores = np.concatenate(parts)[: len(faces)]
