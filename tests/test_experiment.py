@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -117,6 +118,29 @@ def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_ot
     assert (trained, judged) == (["none", "relation"], ["relation", "baseline", "relation"])
 
 
+def test_a_row_goes_on_from_another_ones_weights_seed_by_seed_and_is_not_done_once_those_are_others(
+    file, tmp_path, monkeypatch
+):
+    rows = {"baseline": {"changes": BASELINE}, "relation": {"starts_from": "baseline"}}
+    table, out = table_of(file, rows=rows, occlusion_faces=0, subsets={}), tmp_path / "runs"
+    given = []
+    go_on_from = training.go_on_from
+    monkeypatch.setattr(training, "go_on_from", lambda model, path: (given.append(path), go_on_from(model, path)))
+    assert run(table, out) == (True, [])
+    assert given == [out / "baseline" / f"seed-{seed}" / "best.safetensors" for seed in (0, 1)]
+    report = json.loads((out / "experiment.json").read_text())
+    assert [row["starts_from"] for row in report["rows"].values()] == [None, "baseline"]
+
+    for seed in (0, 1):
+        shutil.rmtree(out / "baseline" / f"seed-{seed}")
+    run(table, out, changes=["optimizer.lr=0.02"], only=["baseline"])
+    assert json.loads((out / "experiment.json").read_text())["missing"] == ["relation, seed 0", "relation, seed 1"]
+    rows["relation"]["changes"] = ["optimizer.lr=0.1"]  # as it was: only what it started from differs
+    fine, said = run(table_of(file, rows=rows, occlusion_faces=0, subsets={}), out, changes=["optimizer.lr=0.02"])
+    assert not fine
+    assert "is of another run: initial was" in said[0]
+
+
 def test_a_run_that_fails_is_a_line_and_the_others_go_on(file, tmp_path, monkeypatch):
     train = experiment.train
 
@@ -170,6 +194,10 @@ def test_the_command_says_where_the_report_is_and_130_when_it_is_stopped(file, t
             "itself trained by compute",
         ),
         ({"row": {}}, "row: Extra inputs"),
+        (
+            {"rows": {"a": {"starts_from": "b"}, "b": {}}, "references": ["b"]},
+            "row a starts from 'b', and no row before it",
+        ),
     ],
 )
 def test_a_table_that_makes_no_sense_is_refused(file, changes, message):
@@ -246,11 +274,12 @@ def test_an_empty_group_and_a_single_seed_are_told_as_such(tmp_path):
     assert (found["accuracy"], found["standard_deviation"]) == (None, None)
 
 
-def test_the_shipped_table_makes_sense_and_compares_what_it_should(monkeypatch):
+@pytest.mark.parametrize("name", ["ablation", "ablation-small"])
+def test_the_shipped_tables_make_sense_and_compare_what_they_should(monkeypatch, name):
     monkeypatch.chdir(Path(__file__).parents[1])
-    table = parse(ExperimentConfig, read_yaml(Path("configs/ablation.yaml")), "ablation")
+    table = parse(ExperimentConfig, read_yaml(Path(f"configs/{name}.yaml")), name)
     configs = configure(table)
-    assert set(table.references) == {"baseline", "average"}
+    assert set(table.references) >= {"baseline", "average"}
     assert len(table.seeds) >= 3
     assert configs["baseline-compute"].epochs > 1.5 * configs["baseline"].epochs
     assert {config.model.attention for config in configs.values()} == {"none", "average", "self", "relation"}

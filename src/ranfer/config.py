@@ -206,6 +206,7 @@ class RowConfig(Settings):
 
     changes: tuple[str, ...] = ()  # as after --set
     compute_of: str | None = None  # train for as many epochs as cost what this row costs; None: for those of the base
+    starts_from: str | None = None  # an earlier row, from whose best weights with the same seed each run goes on
 
 
 class ExperimentConfig(Settings):
@@ -227,6 +228,11 @@ class ExperimentConfig(Settings):
                 raise ValueError(f"no row is called {name!r}; there are {', '.join(self.rows)}")
         if any(self.rows[row.compute_of].compute_of for row in self.rows.values() if row.compute_of is not None):
             raise ValueError("compute_of names a row that is itself trained by compute")
+        earlier = list[str]()
+        for name, row in self.rows.items():
+            if row.starts_from not in (None, *earlier):
+                raise ValueError(f"row {name} starts from {row.starts_from!r}, and no row before it is called so")
+            earlier.append(name)
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a seed stands twice: {self.seeds}")
         return self

@@ -41,12 +41,18 @@ Bars = Callable[[], AbstractContextManager[Callable[[str, int, int], None]]]
 
 @dataclass(frozen=True)
 class Run:
-    """One training run of the table."""
+    """One training run of the table; ``start`` is the run whose weights it goes on from."""
 
     row: str
     seed: int
     config: TrainConfig
     folder: Path
+    start: Run | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What must be the same for it not to be trained again."""
+        start = {} if self.start is None else {"start": self.start.describe()}
+        return {"config": self.config.model_dump(mode="json"), **start}
 
     def is_done(self, judged: Mapping[str, Any]) -> bool:
         """Whether it was trained with these settings, and judged by what ``judged`` describes."""
@@ -56,7 +62,7 @@ class Run:
             return False
         except ValueError as error:
             raise DataError(f"{self.folder / DONE}: damaged; remove it to judge this run again ({error})") from error
-        return bool(about == {"config": self.config.model_dump(mode="json"), "judged": judged})
+        return bool(about == {**self.describe(), "judged": judged})
 
 
 @dataclass(frozen=True)
@@ -117,11 +123,7 @@ def run_table(
     configs = configure(table, changes)
     if unknown := [row for row in only if row not in configs]:
         raise ConfigError(f"no row is called {unknown[0]!r}; there are {', '.join(configs)}")
-    runs = [
-        Run(row, seed, config.model_copy(update={"seed": seed}), out / row / f"seed-{seed}")
-        for row, config in configs.items()
-        for seed in table.seeds
-    ]
+    runs = _runs(table, configs, out)
     judges = _judges(table, runs[0].config)
     judged = judges.describe()
     failed = False
@@ -137,8 +139,7 @@ def run_table(
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
         else:
-            about = {"config": run.config.model_dump(mode="json"), "judged": judged}
-            write_text(run.folder / DONE, json.dumps(about, indent=2) + "\n")
+            write_text(run.folder / DONE, json.dumps({**run.describe(), "judged": judged}, indent=2) + "\n")
     done = [run for run in runs if run.is_done(judged)]
     if not done:
         raise DataError(f"{out}: no run is done, and there is nothing to compare")
@@ -182,6 +183,20 @@ def multiply_adds(config: ModelConfig) -> int:
         out = model(images, torch.from_numpy(boxes), None if mask is None else torch.from_numpy(mask))
         out.logits.sum().backward()
     return int(counter.get_total_flops()) // 4  # of two faces, and a multiply-add is two operations
+
+
+def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path) -> list[Run]:
+    """All runs, row by row; those of a row that starts from another have its best weights as ``initial``."""
+    runs = dict[tuple[str, int], Run]()
+    for row, config in configs.items():
+        for seed in table.seeds:
+            changes: dict[str, Any] = {"seed": seed}
+            start = None
+            if (name := table.rows[row].starts_from) is not None:
+                start = runs[name, seed]
+                changes["initial"] = start.folder / BEST
+            runs[row, seed] = Run(row, seed, config.model_copy(update=changes), out / row / f"seed-{seed}", start)
+    return list(runs.values())
 
 
 def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
@@ -278,4 +293,5 @@ def _row(table: ExperimentConfig, name: str, seeds: tuple[int, ...], config: Tra
     faces = int(label(dataset.split(config.data.train), config.data.label_rule).kept.sum())
     cost = multiply_adds(config.model)
     faces -= faces % config.batch  # what is left over after the last full batch waits for another epoch
-    return Row(table.rows[name].changes, seeds, config.epochs, cost, cost * faces * config.epochs)
+    start = table.rows[name].starts_from
+    return Row(table.rows[name].changes, seeds, config.epochs, cost, cost * faces * config.epochs, start)

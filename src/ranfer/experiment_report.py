@@ -26,7 +26,7 @@ class Row:
     """A row of the table: which settings it changes, the seeds that are done, and what its training costs.
 
     epochs: of one run.  cost: multiply-adds of a training step for one face, forward and backward.
-    total: multiply-adds of one run.
+    total: multiply-adds of one run.  starts_from: the row whose weights it goes on from.
     """
 
     changes: tuple[str, ...]
@@ -34,6 +34,7 @@ class Row:
     epochs: int
     cost: int
     total: int
+    starts_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def _to_json(table: Table, found: _Found, command: str) -> dict[str, Any]:
         "rows": {
             name: {
                 "changes": list(row.changes),
+                "starts_from": row.starts_from,
                 "epochs": row.epochs,
                 "multiply_adds_per_face_and_step": row.cost,
                 "multiply_adds_per_run": row.total,
@@ -237,12 +239,22 @@ def _curve_section(table: Table) -> str:
 
 
 def _cost_section(table: Table) -> str:
-    header = ["", "epochs", "multiply-adds a face and step, million", "a run, 10^12", "changes"]
+    header = ["", "epochs", "multiply-adds a face and step, million", "a run, 10^12", "starts from", "changes"]
     rows = [
-        (name, row.epochs, f"{row.cost / 1e6:,.1f}", f"{row.total / 1e12:.3g}", " ".join(row.changes) or "-")
+        (
+            name,
+            row.epochs,
+            f"{row.cost / 1e6:,.1f}",
+            f"{row.total / 1e12:.3g}",
+            row.starts_from or "-",
+            " ".join(row.changes) or "-",
+        )
         for name, row in table.rows.items()
     ]
-    return "## What a run costs\n\nForward and backward, counted by PyTorch.\n\n" + markdown_table(header, rows)
+    return (
+        "## What a run costs\n\nForward and backward, counted by PyTorch, without that of the weights it starts from.\n\n"
+        + markdown_table(header, rows)
+    )
 
 
 def plot_groups(table: Table, path: Path) -> None:

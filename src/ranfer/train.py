@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -83,6 +84,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
 
     torch.manual_seed(config.seed)
     model = RAN(config.model)
+    initial = config.initial or config.model.backbone.initial
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
     if config.initial is not None:
@@ -95,7 +97,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     optimizer = build_optimizer(model, config.optimizer)
     about = {
         "config": config.model_dump(mode="json"),
-        "data_hash": {"train": learn_hash, "valid": valid_hash},
+        "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(initial)},
         "revision": revision(),
         "training": protocol(config, dataset, learn),
     }
@@ -185,6 +187,10 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
         "pre_training": None if initial is None else _short(initial),
         "teachers": [_short(path) for path in config.loss.teachers],
     }
+
+
+def _hash(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _short(path: Path) -> str:
