@@ -131,8 +131,12 @@ def test_a_row_goes_on_from_another_ones_weights_seed_by_seed_and_is_not_done_on
     report = json.loads((out / "experiment.json").read_text())
     assert [row["starts_from"] for row in report["rows"].values()] == [None, "baseline"]
 
-    for seed in (0, 1):
-        shutil.rmtree(out / "baseline" / f"seed-{seed}")
+    for row in ("baseline", "relation"):
+        shutil.rmtree(out / row / "seed-1")
+    fine, said = run(table, out, only=["relation"])
+    assert (fine, said) == (False, ["relation, seed 1: it starts from row baseline, seed 1, which is not done"])
+
+    shutil.rmtree(out / "baseline" / "seed-0")
     run(table, out, changes=["optimizer.lr=0.02"], only=["baseline"])
     assert json.loads((out / "experiment.json").read_text())["missing"] == ["relation, seed 0", "relation, seed 1"]
     rows["relation"]["changes"] = ["optimizer.lr=0.1"]  # as it was: only what it started from differs

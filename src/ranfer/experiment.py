@@ -133,6 +133,8 @@ def run_table(
         console.rule(f"{number} of {len(runs)}: {run.row}, seed {run.seed}, epochs: {run.config.epochs}")
         torch.compiler.reset()  # it would give up on one network after eight others
         try:
+            if run.start is not None and not run.start.is_done(judged):  # another process may be at it still
+                raise ConfigError(f"it starts from row {run.start.row}, seed {run.seed}, which is not done")
             train(run.config, run.folder, console, resume=True)
             judge(run, judges, bars)
         except Exception as error:  # PyTorch's are of any kind; the other rows go on

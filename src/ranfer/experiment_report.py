@@ -251,10 +251,8 @@ def _cost_section(table: Table) -> str:
         )
         for name, row in table.rows.items()
     ]
-    return (
-        "## What a run costs\n\nForward and backward, counted by PyTorch, without that of the weights it starts from.\n\n"
-        + markdown_table(header, rows)
-    )
+    said = "Forward and backward, counted by PyTorch, without that of the weights it starts from."
+    return f"## What a run costs\n\n{said}\n\n{markdown_table(header, rows)}"
 
 
 def plot_groups(table: Table, path: Path) -> None:
