@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,16 @@ class Commands(TyperGroup):
 
 Data = Annotated[str, typer.Option("--data", help="Dataset as FORMAT:PATH, for example ferplus:faces.zip.")]
 File = Path | None
+
+
+def need_pytorch(what: str) -> None:
+    """Say in a line what a light install lacks.
+
+    Raises:
+        ConfigError: PyTorch is not installed.
+    """
+    if find_spec("torch") is None:
+        raise ConfigError(f"{what}: needs PyTorch, which pip install 'ranfer[train]' brings")
 
 
 @contextmanager
