@@ -84,6 +84,7 @@ def test_refusals_name_what_is_wrong(original, tmp_path):
     good = table.read_text()
     for text, message in {
         good.replace(",10,20,", ",ten,20,", 1): r"training.csv:2: expected numbers in the columns of the box",
+        good.replace(",10,20,", ",nan,20,", 1): r"training.csv:2: expected numbers in the columns of the box",
         good + "1/x.jpg,1,2\n": r"training.csv:13: expected 9 columns",
         good.replace(",0,0.25,", ",11,0.25,", 1): r"training.csv:2: expected an expression code from 0 to 10, got '11'",
         good.replace("1/", "9/", 1): r"1 pictures that training.csv lists are missing: 9/0+.jpg .*move training.csv",

@@ -272,6 +272,14 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     assert table[0] == "id,annotator,final,status,occlusion,note,seconds,at" and len(table) == 13
     run("annotate", "export", out / "labelstudio.json", *data, "--out", tmp_path / "again", "--format", "attributes")
     assert read_attributes(tmp_path / "again" / "attributes.jsonl").records == decided.records
+    tasks = json.loads((out / "labelstudio.json").read_text())
+    for number, angle in enumerate(("steep", None, 200), start=1):
+        result = {"from_name": "yaw", "to_name": "image", "type": "number", "value": {"number": angle}}
+        tasks[number - 1]["annotations"][0]["result"].append(result)
+        (tmp_path / "edited.json").write_text(json.dumps(tasks))
+        told = run("annotate", "export", tmp_path / "edited.json", *data, "--out", tmp_path / "no", status=1).stderr
+        assert f"edited.json: task {number}: expected yaw to be a number from -180 to 180, got {angle!r}" in told
+        tasks[number - 1]["annotations"][0]["result"].pop()
     run("annotate", "export", database, *data, "--out", out, "--shares", "--format", "attributes")
     shared = read_attributes(out / "attributes.jsonl").records
     assert shared["face02"].occlusion[Occlusion.UPPER] == 0.5

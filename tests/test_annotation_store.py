@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,12 @@ def test_what_is_no_annotation_database_is_refused(tmp_path):
     assert not is_database(str(tmp_path / "a.jsonl")) and is_database("postgresql://lab@host/name")
     with pytest.raises(DataError, match="no annotation database"):
         Store(str(tmp_path / "none.sqlite"), create=False)
+    with closing(sqlite3.connect(tmp_path / "theirs.sqlite")) as theirs:
+        theirs.execute("create table study (name text)")
+    content = (tmp_path / "theirs.sqlite").read_bytes()
+    with pytest.raises(DataError, match=r"theirs\.sqlite: no annotation database, for it lacks the table answer"):
+        Store(str(tmp_path / "theirs.sqlite"), create=False)
+    assert (tmp_path / "theirs.sqlite").read_bytes()[100:] == content[100:]  # but for the mark that says WAL
     with pytest.raises(DataError, match=r"a\.jsonl: file is not a database"):
         Store(str(tmp_path / "a.jsonl"))
     with pytest.raises(ConfigError, match="--database nonsense://x"):

@@ -87,6 +87,12 @@ def test_estimates_go_on_where_they_stopped_and_end_the_same(file, tmp_path):
     assert len(read_attributes(whole).records) == 70
     with pytest.raises(ConfigError, match=r"whole.jsonl: was made from"):
         estimate(dataset, "train", whole, model)
+    others = open_dataset(f"ferplus:{write_ferplus(tmp_path / 'b' / 'faces', {'train': 5, 'valid': 69}, seed=0).data}")
+    with pytest.raises(ConfigError, match=r"whole.jsonl: was made from .*'ferplus:ferplus'.*'ferplus:ferplus'"):
+        estimate(others, "valid", whole, model)
+    whole.unlink()
+    estimate(others, "valid", whole, model)  # and what its file told before is forgotten
+    assert read_attributes(whole).about["faces"] != read_attributes(stopped).about["faces"]
     (tmp_path / "notes.csv").write_text("mine,\nand unfinished")
     with pytest.raises(ConfigError, match=r"notes.csv: holds something else than attributes"):
         estimate(dataset, "valid", tmp_path / "notes.csv", model)

@@ -1,6 +1,7 @@
 """Pictures of anybody's: every layout of folders and tables, class names, and what is refused with the table shown."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ranfer.answers import PredictionsFile
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.labels import label
 from ranfer.errors import ConfigError, DataError
-from ranfer.evaluate import evaluate
+from ranfer.evaluate import evaluate, write_predictions
 from ranfer.vocab import Expression
 
 
@@ -101,6 +102,16 @@ def test_an_unmatched_class_is_an_error_that_shows_the_table(put):
 def test_files_of_one_name_get_ids_from_their_folders(put):
     dataset = opened(put("train/happy/1.png", "train/sad/1.png", "test/sad/1.png"))
     assert [s.id for s in dataset.samples] == ["train__happy__1", "train__sad__1", "test__sad__1"]
+
+
+def test_a_name_that_is_no_text_gives_an_id_that_is(put, tmp_path):
+    dataset = opened(put(os.fsdecode(b"happy/caf\xe9.png"), "happy/b.png"))
+    assert [s.id for s in dataset.samples] == ["b", "caf&#56553;"]
+    answers = tmp_path / "answers.csv"
+    answers.write_text("id,expression\ncaf&#56553;,happiness\nb,sadness\n", encoding="utf-8")
+    found = evaluate(dataset, "all", PredictionsFile(answers), "majority", replicates=1)
+    write_predictions(found, tmp_path / "out.csv")
+    assert "caf&#56553;" in (tmp_path / "out.csv").read_text()
 
 
 def test_what_is_left_out_is_told(put):

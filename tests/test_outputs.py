@@ -175,6 +175,16 @@ def test_a_damaged_line_is_named(tmp_path, wrong):
             use()
 
 
+def test_a_face_that_lacks_something_is_named(tmp_path):
+    path = written(tmp_path)
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.get("box"))
+    del lines[first]["score"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match=rf"predictions\.jsonl:{first + 1}: a face without score; remove the line"):
+        list(read_lines(path))
+
+
 def test_the_csv_has_the_columns_that_users_of_py_feat_know(tmp_path):
     path = write_table(written(tmp_path), "csv", list(Expression), REGIONS)
     with path.open(newline="", encoding="utf-8") as file:

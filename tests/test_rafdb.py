@@ -95,3 +95,8 @@ def test_a_damaged_annotation_is_named(tmp_path):
     (folder / "Annotation" / "manual" / "train_00003_manu_attri.txt").write_text("1 2\n3 4\n")
     with pytest.raises(DataError, match=r"train_00003_manu_attri.txt: expected five lines of two numbers.*got 2"):
         open_dataset(f"rafdb:{folder}")
+    (folder / "Annotation" / "manual" / "train_00003_manu_attri.txt").write_text("1 2\n" * 4 + "3 nan\n")
+    with pytest.raises(
+        DataError, match=r"train_00003_manu_attri.txt: expected five lines of two numbers.*nan is no nu"
+    ):
+        open_dataset(f"rafdb:{folder}")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from ranfer import train as training
 from ranfer.augment import augment, cover, erase, mix, move, move_points, moves
-from ranfer.checkpoint import load
+from ranfer.checkpoint import load, read_tensors, write_tensors
 from ranfer.config import (
     AugmentConfig,
     DataConfig,
@@ -198,6 +198,18 @@ def test_what_cannot_be_resumed_is_refused(settings, tmp_path):
     with pytest.raises(CheckpointError, match=r"its model is best\.safetensors beside it"):
         load(run / "last.safetensors")
     content = (run / "last.safetensors").read_bytes()
+    tensors, about = read_tensors(run / "last.safetensors")
+    for damaged, told, message in (
+        (
+            dict(list(tensors.items())[1:]),
+            about,
+            r"damaged \(Error.* Missing key.*\); remove it to train from the start",
+        ),
+        (tensors, {key: value for key, value in about.items() if key != "history"}, "damaged, for it lacks history"),
+    ):
+        write_tensors(run / "last.safetensors", damaged, told)
+        with pytest.raises(CheckpointError, match=message):
+            training.train(settings("epochs=1"), run, quiet(), resume=True)
     (run / "last.safetensors").write_bytes(content[:1000])
     with pytest.raises(CheckpointError, match=r"last.safetensors: truncated"):
         training.train(settings("epochs=1"), run, quiet(), resume=True)

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from ranfer.data.attributes import about_path, read_attributes, to_line
 from ranfer.data.dataset import Dataset
+from ranfer.data.subsets import list_hash
 from ranfer.data.textfiles import to_jsonl, write_text
 from ranfer.errors import ConfigError, ImageError
 from ranfer.faces.attributes import AttributeModel, Estimate
@@ -50,11 +51,12 @@ def estimate(
     about = {
         "data": f"{dataset.name}:{dataset.path.name}",
         "split": split,
+        "faces": list_hash((sample.id, None) for sample in samples)[:16],  # folders of one name may hold others
         "model": {name: model.description.get(name) for name in ("sha256", "revision", "date")},
     }
     done = _earlier(path, about)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not about_path(path).exists():
+    if not (done.records or done.errors):  # what lies there may be of a file that was removed
         write_text(about_path(path), json.dumps(about, indent=2) + "\n")
     waiting = [sample for sample in samples if sample.id not in done.records and sample.id not in done.errors]
     finished = len(samples) - len(waiting)

@@ -117,6 +117,8 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: expected a JSON object a line ({error})") from None
     if not isinstance(line, dict) or not isinstance(line.get("source"), str) or not line.keys() & {"box", "error"}:
         raise DataError(f"{where}: expected a line with source and box, or source and error")
+    if line.get("box") is not None and (lacking := [key for key in _KEYS if key not in line]):
+        raise DataError(f"{where}: a face without {lacking[0]}; remove the line to have its picture judged again")
     return line
 
 

@@ -38,22 +38,28 @@ def read_state(
     tensors, said = read_tensors(path)
     if said.get("format") != STATE_FORMAT:
         raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
+    if lacking := [key for key in ("config", "data_hash", "epoch", "history") if key not in said]:
+        raise CheckpointError(f"{path}: damaged, for it lacks {', '.join(lacking)}; remove it to train from the start")
     for key in ("config", "data_hash"):
         differing = _differences(said[key], about[key])
         if differing:
             raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    model.load_state_dict(parts["model"])
-    if average is not None:
-        average.load_state_dict(parts["average"])
     slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, slot = name.partition(".")
-        slots.setdefault(int(index), {})[slot] = tensor
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    try:
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        for name, tensor in parts["optimizer"].items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = tensor
+        model.load_state_dict(parts["model"])
+        if average is not None:
+            average.load_state_dict(parts["average"])
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: damaged ({reason}); remove it to train from the start") from error
     return said["epoch"], said["history"]
 
 

@@ -186,4 +186,5 @@ def face_id(name: str) -> str:
     >>> face_id("FER2013Test/fer0032226.jpg")
     'fer0032226'
     """
+    name = name.encode("utf-8", "xmlcharrefreplace").decode()  # the name of a file need not be valid in any encoding
     return re.sub(r"\.(png|jpe?g|bmp|tiff?|webp)$", "", name.strip().replace("\\", "/").rsplit("/", 1)[-1], flags=re.I)

@@ -86,7 +86,7 @@ def is_database(text: str) -> bool:
 
 
 class Store:
-    """The answers of a study.
+    """The answers of a study; without ``create`` they must be there, and nothing is made.
 
     Raises:
         ConfigError: no such kind of database, or its driver is not installed.
@@ -106,8 +106,13 @@ class Store:
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine)
         self._writing = self._engine.execution_options(writing=True)
-        with self._change() as connection:
-            _metadata.create_all(connection)
+        if create:
+            with self._change() as connection:
+                _metadata.create_all(connection)
+        else:
+            with self._look() as connection:
+                if lacking := _metadata.tables.keys() - set(sql.inspect(connection).get_table_names()):
+                    raise DataError(f"{self.name}: no annotation database, for it lacks the table {min(lacking)}")
 
     def close(self) -> None:
         """Let go of the database."""

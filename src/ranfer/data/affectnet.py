@@ -16,7 +16,7 @@ import numpy as np
 
 from ranfer.data.dataset import Dataset, Published, decode_file, first_few
 from ranfer.data.labels import one_vote
-from ranfer.data.textfiles import csv_rows
+from ranfer.data.textfiles import csv_rows, parse_number
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Sample, face_id
 
@@ -119,8 +119,8 @@ def _open_tables(path: Path) -> tuple[list[Sample], list[str]]:
             if not (folder / relative).is_file():
                 missing.append(f"{relative} ({where})")
             try:
-                left, top, width, height = (float(field) for field in row[1:5])
-                codes = {"valence": float(row[7]), "arousal": float(row[8])}
+                left, top, width, height = map(parse_number, row[1:5])
+                codes = {"valence": parse_number(row[7]), "arousal": parse_number(row[8])}
             except ValueError as error:
                 raise DataError(f"{where}: expected numbers in the columns of the box, valence, arousal") from error
             sample = Sample(

@@ -111,7 +111,9 @@ def from_line(values: Mapping[str, Any], where: str) -> Attributes:
     angles = [values.get(name) for name in Pose._fields]
     pose = None
     if any(angle is not None for angle in angles):
-        pose = Pose(*(_number(angle, -180, 180, where, name) for name, angle in zip(Pose._fields, angles, strict=True)))
+        pose = Pose(
+            *(to_number(angle, -180, 180, where, name) for name, angle in zip(Pose._fields, angles, strict=True))
+        )
     occlusion = values.get("occlusion")
     if not isinstance(occlusion, dict | None):
         raise DataError(f"{where}: expected occlusion by kind, such as {{'upper': 0.1}}, got {occlusion!r}")
@@ -122,7 +124,7 @@ def from_line(values: Mapping[str, Any], where: str) -> Attributes:
     if turned is not None and (isinstance(turned, bool) or turned not in TURNED):
         raise DataError(f"{where}: expected turned to be one of {', '.join(map(str, TURNED))}, got {turned!r}")
     return Attributes(
-        occlusion={Occlusion(name): _number(p, 0, 1, where, name) for name, p in kinds.items()},
+        occlusion={Occlusion(name): to_number(p, 0, 1, where, name) for name, p in kinds.items()},
         pose=pose,
         turned=turned,
         codes=_of_kind(values, "codes", dict, where) or {},
@@ -150,7 +152,12 @@ def merge_answers(said: Sequence[Answer], people: Sequence[str], decided: str | 
     )
 
 
-def _number(value: Any, low: int, high: int, where: str, name: str) -> float:
+def to_number(value: Any, low: int, high: int, where: str, name: str) -> float:
+    """A value that is a number within bounds.
+
+    Raises:
+        DataError: it is not; ``where`` opens the message.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise DataError(f"{where}: expected {name} to be a number from {low} to {high}, got {value!r}")
     return float(value)

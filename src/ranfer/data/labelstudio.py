@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ranfer.data.attributes import FREE, TURNED, Answer, AttributesFile, from_line, merge_answers, to_line
+from ranfer.data.attributes import FREE, TURNED, Answer, AttributesFile, from_line, merge_answers, to_line, to_number
 from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import THRESHOLD, LabelledFace
 from ranfer.data.textfiles import write_text
@@ -131,7 +131,7 @@ def _answer(results: Sequence[Mapping[str, Any]], where: str) -> Answer:
                 raise DataError(f"{where}: expected turned to be one of {', '.join(map(str, TURNED))}, got {degrees!r}")
             answer["turned"] = int(degrees)
         elif name in Pose._fields:
-            answer[name] = value["number"]
+            answer[name] = to_number(value["number"], -180, 180, where, name)
     return answer
 
 

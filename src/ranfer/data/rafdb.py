@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ranfer.data.dataset import Dataset, Published, decode_file, first_few, last_row_wins
 from ranfer.data.labels import one_vote
-from ranfer.data.textfiles import read_file
+from ranfer.data.textfiles import parse_number, read_file
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Sample
 
@@ -101,7 +101,7 @@ def _read_landmarks(root: Path, sample: Sample) -> tuple[tuple[float, float], ..
     file = root / "Annotation" / "manual" / f"{sample.location.path.stem}_manu_attri.txt"
     lines = read_file(file).decode(errors="replace").splitlines()[:LANDMARKS]
     try:
-        points = tuple((float(x), float(y)) for x, y in (line.split() for line in lines))
+        points = tuple((parse_number(x), parse_number(y)) for x, y in (line.split() for line in lines))
     except ValueError as error:
         raise DataError(f"{file}: expected five lines of two numbers, x and y ({error})") from error
     if len(points) < LANDMARKS:

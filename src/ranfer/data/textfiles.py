@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,18 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file ({error})") from error
+
+
+def parse_number(text: str) -> float:
+    """A number that is one, as neither ``nan`` nor ``inf`` is.
+
+    Raises:
+        ValueError: anything else.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def csv_rows(table: Location, data: bytes | None = None) -> Iterator[tuple[str, list[str]]]:
