@@ -186,6 +186,8 @@ def test_any_callable_by_import_path_is_a_backbone():
         ("torch.nn.Lineal", {}, "cannot be imported"),
         ("json.dumps", {"obj": 1}, "expected it to give a torch.nn.Module, got str"),
         ("compact", {"depth": 3}, "wrong arguments"),
+        ("compact", {"widths": [16, 32]}, "wrong arguments"),
+        ("torch.nn.Conv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 9}, "takes no images of 1 channel"),
     ],
 )
 def test_a_wrong_backbone_is_refused_by_name(name, arguments, message):

@@ -213,9 +213,16 @@ def build_backbone(config: BackboneConfig, channels: int, size: int) -> Backbone
         ):  # a ResNet-18 of half the width that works at half the resolution: 1/16 of the work
             arguments = {"widths": (32, 64, 128, 256), "first_stride": 2, **config.arguments}
             return ResNet(BasicBlock, (2, 2, 2, 2), channels, config.stem, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"backbone {config.name}: wrong arguments {config.arguments} ({error})") from error
-    return Foreign(_call(config.name, config.arguments), channels, size)
+    module = _call(config.name, config.arguments)
+    try:
+        return Foreign(module, channels, size)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"backbone {config.name}: takes no images of {channels} channel(s) and {size} pixels ({reason})"
+        ) from error
 
 
 def _call(path: str, arguments: dict[str, Any]) -> nn.Module:
@@ -227,7 +234,7 @@ def _call(path: str, arguments: dict[str, Any]) -> nn.Module:
         )
     try:
         made = getattr(import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"backbone {path}: cannot be imported and called with {arguments} ({error})") from error
     if not isinstance(made, nn.Module):
         raise ConfigError(f"backbone {path}: expected it to give a torch.nn.Module, got {type(made).__name__}")
