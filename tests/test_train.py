@@ -137,6 +137,15 @@ def test_a_run_killed_at_random_moments_loses_nothing(settings, tmp_path):
     assert same(tmp_path / "whole" / "best.safetensors", tmp_path / "killed" / "best.safetensors")
 
 
+def test_the_epoch_is_chosen_by_accuracy_or_by_log_loss(settings, tmp_path, monkeypatch):
+    told = [(0.5, 2.0), (0.7, 3.0), (0.7, 1.0), (0.6, 1.0)]
+    for by, epoch in (("accuracy", 2), ("log_loss", 3)):
+        figures = iter([{"valid_accuracy": accuracy, "valid_log_loss": loss} for accuracy, loss in told])
+        monkeypatch.setattr(training, "validate", lambda *faces, figures=figures: next(figures))
+        best = training.train(settings("epochs=4", f"choose_by={by}"), tmp_path / by, quiet())
+        assert load(best).description["epoch"] == epoch
+
+
 def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):
     best = training.train(settings(), tmp_path / "run", quiet())
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -188,6 +188,7 @@ class TrainConfig(Settings):
     epochs: PositiveInt = 30
     batch: PositiveInt = 128  # faces a step, over all devices
     ema: float | None = Field(0.998, ge=0, lt=1)  # decay of the averaged weights; None keeps the last ones
+    choose_by: Literal["accuracy", "log_loss"] = "accuracy"  # the figure on validation faces that chooses the epoch
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False

@@ -6,9 +6,10 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import lightning_fabric
 import numpy as np
@@ -46,8 +47,8 @@ class LossError(RanferError):
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
     """Train, and leave in ``out`` the best and the last checkpoint, ``metrics.jsonl`` and TensorBoard's events.
 
-    The epoch is chosen by accuracy on the validation split (majority). Each epoch draws its random numbers from a seed
-    of its own, so that a run that was interrupted and resumed ends in the weights of one that was not.
+    The epoch is chosen on the validation split (majority), by ``choose_by``. Each epoch draws its random numbers from a
+    seed of its own, so that a run that was interrupted and resumed ends in the weights of one that was not.
 
     Returns:
         The path of the best checkpoint.
@@ -144,7 +145,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             history.append({"epoch": epoch, "lr": rate, **total.figures(), **figures, "seconds": round(seconds, 2)})
             if writer is not None:
                 said = about | {"epoch": epoch, "figures": figures, "train_label_rule": config.data.label_rule}
-                if figures["valid_accuracy"] > max((past["valid_accuracy"] for past in history[:-1]), default=-1.0):
+                if best_of(history, config.choose_by) is history[-1]:
                     settings = config.model_dump(mode="json", exclude={"model"})  # the model tells its own
                     save_model(out / BEST, chosen_model, said | {"config": settings})
                 write_state(out / LAST, said | {"history": history}, model, average, optimizer)
@@ -160,7 +161,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             )
     if writer is not None:
         writer.close()
-    best = max(history, key=lambda past: past["valid_accuracy"])
+    best = best_of(history, config.choose_by)
     console.print(
         f"best: epoch {best['epoch']}, {best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces "
         f"(majority); {out / BEST}",
@@ -168,6 +169,13 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         soft_wrap=True,
     )
     return out / BEST
+
+
+def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
+    """The epoch with the highest validation accuracy, or the lowest log loss; of several, the first."""
+    if by == "accuracy":
+        return max(history, key=lambda past: past["valid_accuracy"])
+    return min(history, key=lambda past: past["valid_log_loss"])
 
 
 def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
