@@ -53,6 +53,11 @@ class Evaluation:
     source: dict[str, Any]  # descriptions of what was evaluated, and against what
     against: dict[str, Any] | None
 
+    @property
+    def surprises(self) -> list[str]:
+        """What was odd in the data and in the lists, a line each."""
+        return [*self.dataset.surprises, *(line for faces in self.lists.values() for line in faces.surprises)]
+
 
 def evaluate(
     dataset: Dataset,

@@ -104,7 +104,7 @@ class Store:
         except ModuleNotFoundError as error:
             raise ConfigError(f"--database {self.name}: needs {error.name}; pip install 'ranfer[postgres]'") from error
         if self._engine.dialect.name == "sqlite":
-            _tune_sqlite(self._engine)
+            _tune_sqlite(self._engine, create)
         self._writing = self._engine.execution_options(writing=True)
         if create:
             with self._change() as connection:
@@ -287,13 +287,17 @@ def _to_answer(row: Mapping[str, Any]) -> Answer:
     return Answer(**values | {"said": json.loads(row["said"])})
 
 
-def _tune_sqlite(engine: sql.Engine) -> None:
-    """WAL, so that readers and the writer do not wait for each other; a commit waits for the disk."""
+def _tune_sqlite(engine: sql.Engine, create: bool) -> None:
+    """WAL, so that readers and the writer do not wait for each other; a commit waits for the disk.
+
+    WAL is a mark in the file, and a file that may be somebody else's is left as it is.
+    """
+    settings = [*(["journal_mode=WAL"] if create else []), "synchronous=FULL", "busy_timeout=30000"]
 
     @sql.event.listens_for(engine, "connect")
     def connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # the driver opens no transactions behind our back
-        for setting in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        for setting in settings:
             connection.execute(f"PRAGMA {setting}")
 
     @sql.event.listens_for(engine, "begin")

@@ -1,0 +1,232 @@
+"""An evaluation in words: ``report.md``, from the headline down to what was left out and how to make it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ranfer import plots, robustness_report
+from ranfer.evaluate import Evaluation
+from ranfer.intervals import Figure
+from ranfer.metrics import CLIP
+from ranfer.protocol import protocol
+from ranfer.robustness import Robustness
+from ranfer.vocab import Expression
+from ranfer.wording import markdown_table, p_value, percent, points
+
+NAMES = [expression.value for expression in Expression]
+
+
+def _plain(figure: Figure | None) -> str:
+    if figure is None or not math.isfinite(figure.value):
+        return "-"
+    return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
+
+
+def to_markdown(
+    evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str], covered: Robustness | None = None
+) -> str:
+    """The report for a person, from the headline down to what was left out and how to make it again."""
+    whole = evaluation.whole
+    scores = whole.scores
+    parts = [
+        f"# {plots.titles(evaluation)[0]} on {evaluation.dataset.name} {evaluation.split}",
+        f"**{percent(scores.accuracy)} % of {scores.n:,} faces are right**; macro F1 {percent(scores.macro_f1)} %, "
+        f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
+        f"95 % intervals in brackets.",
+        protocol(evaluation).to_markdown(),
+        _expressions_section(evaluation),
+        _subset_section(evaluation, drawn),
+        _comparison_section(evaluation),
+        "" if covered is None else robustness_report.section(covered, plots.titles(evaluation), scores.n),
+        _class_section(evaluation),
+        _calibration_section(evaluation),
+        _region_section(report["regions"], drawn),
+        _excluded_section(evaluation),
+        _origin_section(evaluation, report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _expressions_section(evaluation: Evaluation) -> str:
+    shared = evaluation.shared
+    if shared.agrees:
+        return ""
+    header = ["", "faces", *plots.titles(evaluation), ""]
+    told = (
+        "Only expressions that the faces have and every model can answer are judged: the probabilities of others are "
+        "taken from the answers, which are made to sum to 1 again, and faces of others are left out. An answer without "
+        "probabilities stays, and is wrong where it is none of these."
+        if shared.only
+        else "Data and models do not have the same expressions, or not by the same names. All faces count; "
+        "`--shared` judges the shared expressions alone."
+    )
+    return "\n\n".join(["## Expressions", told, markdown_table(header, shared.rows())])
+
+
+def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:
+    plot = "![accuracy on the whole and on subsets](subsets.png)" if "subsets.png" in drawn else ""
+    if not evaluation.subsets:
+        return plot
+    labels = "the label rule" if evaluation.subset_labels == "rule" else "the lists themselves"
+    rows = [
+        (
+            name,
+            f"{group.scores.n:,}",
+            f"{sum(group.excluded.values()):,}",
+            percent(group.scores.accuracy),
+            percent(group.scores.macro_f1),
+            percent(group.scores.macro_recall),
+        )
+        for name, group in {evaluation.split: evaluation.whole, **evaluation.subsets}.items()
+    ]
+    notes = [
+        f"{group.outside:,} of the {group.scores.n:,} faces of *{name}* lie outside the split {evaluation.split}."
+        for name, group in evaluation.subsets.items()
+        if group.outside
+    ]
+    return "\n\n".join(
+        part
+        for part in (
+            "## Subsets",
+            f"Subset labels come from {labels}. *Excluded* faces have no label under the rule.",
+            markdown_table(["", "n", "excluded", "accuracy, %", "macro F1, %", "macro recall, %"], rows),
+            " ".join(notes),
+            plot,
+        )
+        if part
+    )
+
+
+def _comparison_section(evaluation: Evaluation) -> str:
+    if evaluation.against is None:
+        return ""
+    rows = []
+    for name, group in {evaluation.split: evaluation.whole, **evaluation.subsets}.items():
+        found = group.comparison
+        assert found is not None
+        difference, f1 = found.accuracy_difference, found.macro_f1_difference
+        rows.append(
+            (
+                name,
+                f"{100 * group.scores.accuracy.value:.2f}",
+                f"{100 * found.other.value:.2f}",
+                points(difference),
+                p_value(found.p_value),
+                f"{found.only_first:,} / {found.only_other:,}",
+                points(f1),
+            )
+        )
+    header = ["", "accuracy, %", "other, %", "difference, points", "p", "only one right", "macro F1 difference, points"]
+    return "\n\n".join(
+        [
+            f"## Against {plots.titles(evaluation)[1]}",
+            markdown_table(header, rows),
+            "p is the exact McNemar test of equal error rates, two-sided. The interval of the difference is that of "
+            "Bonett and Price (2012), that of macro F1 a paired bootstrap over faces. *Only one right* counts the "
+            "faces that this model, and that the other, alone gets right. All of it compares two fixed models on "
+            "these faces: another training run of either may come out differently. Of several subsets, one may have a "
+            "small p by chance.",
+        ]
+    )
+
+
+def _class_section(evaluation: Evaluation) -> str:
+    scores = evaluation.whole.scores
+    support = scores.confusion.sum(axis=1)
+    rows = [
+        (name, f"{n:,}", percent(recall, 1), percent(precision, 1), f"{100 * f1:.1f}" if math.isfinite(f1) else "-")
+        for name, n, recall, precision, f1 in zip(
+            NAMES, support, scores.recall, scores.precision, scores.f1, strict=True
+        )
+    ]
+    matrix = [
+        (f"**{name}**", *(f"**{count:,}**" if i == j else f"{count:,}" for j, count in enumerate(row)))
+        for i, (name, row) in enumerate(zip(NAMES, scores.confusion.tolist(), strict=True))
+    ]
+    return "\n\n".join(
+        [
+            "## Expressions",
+            markdown_table(["", "faces", "recall, %", "precision, %", "F1, %"], rows),
+            "Intervals are Wilson's. The macro figures are means over the expressions that occur in the truth, with "
+            f"bootstrap intervals over faces ({evaluation.replicates:,} replicates, seed {evaluation.seed}). A draw "
+            "from a small subset may lack a rare expression; its mean is then over the others: the interval is wide.",
+            "![recall, precision and F1 of each expression](classes.png)",
+            "## Confusion",
+            markdown_table(["true \\ predicted", *NAMES], matrix),
+            "![confusion matrix](confusion.png)",
+        ]
+    )
+
+
+def _calibration_section(evaluation: Evaluation) -> str:
+    scores = evaluation.whole.scores
+    if scores.reliability is None:
+        return "## Calibration\n\nThe predictions hold no probabilities: no log loss and no calibration error."
+    return "\n\n".join(
+        [
+            "## Calibration",
+            f"Expected calibration error {percent(scores.calibration_error)} % over {evaluation.bins} bins of equal "
+            f"width of the top probability; log loss {_plain(scores.log_loss)}, natural logarithm, probabilities "
+            f"clipped at {CLIP:g}. The interval of the calibration error leans high, because resampling adds noise "
+            "to every bin.",
+            "![reliability diagram](reliability.png)",
+        ]
+    )
+
+
+def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
+    if table is None:
+        return ""
+    means = table["mean_weight"]
+    rows = [(name, *(f"{100 * weights[i]:.1f}" for weights in means.values())) for i, name in enumerate(table["names"])]
+    parts = [
+        "## Regions",
+        "Mean weight of each region, %, over the split, over its faces answered rightly and wrongly, and over subsets.",
+        markdown_table(["", *means], rows),
+    ]
+    if "regions.png" in drawn:
+        parts += [
+            "Below, for each true expression, a face drawn at random from those answered rightly and, to its right, "
+            "one from those answered wrongly. A region is tinted the more, the more weight it has.",
+            "![faces whose regions are tinted by their weights](regions.png)",
+        ]
+    return "\n\n".join(parts)
+
+
+def _excluded_section(evaluation: Evaluation) -> str:
+    groups = {evaluation.split: evaluation.whole, **evaluation.subsets}
+    rows = [(name, reason, f"{count:,}") for name, group in groups.items() for reason, count in group.excluded.items()]
+    if not rows:
+        return "## Left out\n\nNo face was left out."
+    return "## Left out\n\n" + markdown_table(["", "why the rule gives no label", "faces"], rows)
+
+
+def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:
+    surprises = evaluation.surprises
+    described = [("evaluated", *pair) for pair in _flat(evaluation.source)]
+    described += [("against", *pair) for pair in _flat(evaluation.against or {})]
+    parts = [
+        "## How this came about",
+        f"`{report['command']}`",
+        f"ranfer {report['ranfer']}, {report['date']}. Data: {evaluation.dataset.name}, `{evaluation.dataset.path}`, "
+        f"split {evaluation.split} with {report['data']['faces_in_split']:,} faces.",
+        "\n".join(f"- {what} {key}: {value}" for what, key, value in described),
+    ]
+    if surprises:
+        shown = "\n".join(f"- {surprise}" for surprise in surprises[:10])
+        more = f"\n- and {len(surprises) - 10:,} more" if len(surprises) > 10 else ""
+        parts.append(f"{len(surprises):,} surprises in the data and lists:\n\n{shown}{more}")
+    return "\n\n".join(parts)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """A nested description as ``outer.inner`` keys."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else value))
+    return pairs
