@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import ranfer
+from clips import write_clip
 from ranfer.demo import PORTRAIT
+from ranfer.images import decode_image
 
 ROOT = Path(ranfer.__file__).parent
 GUIDE = Path(__file__).parent.parent / "docs" / "recognition.md"
@@ -27,8 +29,9 @@ def examples():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with the picture that examples speak of."""
+    """A folder with the picture and the video that examples speak of."""
     shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    write_clip(tmp_path / "clip.mp4", [decode_image(PORTRAIT, "the portrait")] * 6)
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """The ONNX file against PyTorch, and calibration against a plain search."""
 
 import json
+import math
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError
 from ranfer.export import Calibration, Graph, choose_trust, export, fit_temperature, sharpen
-from ranfer.model import RAN
+from ranfer.model import RAN, turned
 from ranfer.onnx_file import check_parity, example_faces
 from ranfer.recognize import load
 from ranfer.runtime import open_onnx
@@ -43,10 +44,12 @@ def trained(**changes: object) -> Trained:
     ],
     ids=["stem", "image, softmax, colour", "baseline"],
 )
-@pytest.mark.parametrize("mirror", [False, True], ids=["as it is", "mirrored"])
-def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes, mirror):
+@pytest.mark.parametrize(
+    ("mirror", "turn"), [(False, 0.0), (True, 0.0), (True, 8.0)], ids=["as it is", "mirrored", "mirrored and turned"]
+)
+def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes, mirror, turn):
     model = trained(**changes)
-    model.mirror = mirror
+    model.mirror, model.turn = mirror, turn
     worst = export(model, tmp_path / "m.onnx")
     assert worst <= 1e-4
     names = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.output]
@@ -125,6 +128,31 @@ def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():
     both = model(faces, ids).probabilities
     np.testing.assert_allclose(both, (alone + flipped) / 2, atol=1e-6)
     np.testing.assert_allclose(model(faces[:, :, ::-1], ids).probabilities, both, atol=1e-6)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_face_that_is_judged_turned_too_gets_the_mean_of_its_views(mirror):
+    model = trained()
+    faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    images = model.model.eval().prepare(torch.from_numpy(faces))
+    clockwise, back = turned(images, 8.0)
+    views = [images, clockwise, back]
+    views += [view.flip(-1) for view in views] if mirror else []
+    with torch.inference_mode():
+        expected = torch.stack([model.model(view).logits.softmax(1) for view in views]).mean(dim=0)
+    model.mirror, model.turn = mirror, 8.0
+    np.testing.assert_allclose(model(faces, ["a", "b", "c"]).probabilities, expected, atol=1e-6)
+
+
+def test_turning_is_about_the_middle_and_by_the_angle_that_is_said():
+    image = torch.zeros(1, 1, 49, 49)
+    image[0, 0, 23:26, 38:43] = 1.0  # to the right of the middle, 16 pixels away
+    for view, sign in zip(turned(image, 30.0), (-1, 1), strict=True):
+        rows, columns = torch.meshgrid(torch.arange(49.0), torch.arange(49.0), indexing="ij")
+        y, x = ((view[0, 0] * place).sum() / view.sum() - 24 for place in (rows, columns))
+        assert math.degrees(math.atan2(y, x)) == pytest.approx(sign * 30, abs=0.5)
+        assert math.hypot(x, y) == pytest.approx(16, abs=0.1)
+    assert turned(image, 0.0) == []
 
 
 def test_weights_of_regions_keep_their_digits_where_attention_is_faint(tmp_path):

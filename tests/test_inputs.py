@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ranfer.inputs import list_pictures
+from ranfer.inputs import list_inputs
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def tree(tmp_path, monkeypatch):
 
 
 def listed(*inputs, stdin=None, skip=()):
-    found = list_pictures(inputs, None if stdin is None else lambda: stdin, skip)
-    return [path.as_posix() for path in found.pictures], found.problems
+    found = list_inputs(inputs, None if stdin is None else lambda: stdin, skip)
+    return [path.as_posix() for path in found.files], found.problems
 
 
 def test_a_folder_gives_its_pictures_in_order_without_hidden_and_other_files(tree):
@@ -65,12 +65,15 @@ def test_a_list_from_standard_input_stands_where_its_dash_stands(tree):
 def test_what_gives_no_picture_is_one_line_and_the_rest_goes_on(tree):
     pictures, problems = listed("empty", "none/*.jpg", "", "single.jpg", "-", stdin=b"x.jpg\nempty\n")
     assert pictures == ["single.jpg", "x.jpg"]
+    none_of = (
+        "none of .avi, .bmp, .gif, .jpe, .jpeg, .jpg, .m4v, .mkv, .mov, .mp4, .mpeg, .mpg, .ogv, .png, .tif, .tiff, "
+        ".webm, .webp, .wmv"
+    )
     assert problems == [
-        "empty: no pictures in this folder (none of .bmp, .gif, .jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
-        "none/*.jpg: no picture matches this pattern",
+        f"empty: no pictures or videos in this folder ({none_of})",
+        "none/*.jpg: no picture or video matches this pattern",
         "an input is an empty name",
-        "standard input:2: empty: no pictures in this folder "
-        "(none of .bmp, .gif, .jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp)",
+        f"standard input:2: empty: no pictures or videos in this folder ({none_of})",
     ]
 
 
@@ -85,8 +88,8 @@ def test_what_is_skipped_is_not_found_in_folders_or_by_patterns(tree):
 def test_a_name_that_is_no_text_is_listed(tree):
     path = os.fsencode(tree) + b"/photos/\xff.jpg"
     Path(os.fsdecode(path)).write_bytes(b"")
-    found = list_pictures(["-"], lambda: path + b"\n")
-    assert [os.fsencode(one) for one in found.pictures] == [path]
+    found = list_inputs(["-"], lambda: path + b"\n")
+    assert [os.fsencode(one) for one in found.files] == [path]
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read every folder")

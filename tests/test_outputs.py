@@ -11,16 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranfer.errors import ConfigError, DataError
-from ranfer.outputs import (
-    Results,
-    check_format,
-    read_lines,
-    read_pictures,
-    to_face,
-    to_lines,
-    write_table,
-)
+from ranfer.outputs import Results, read_lines, read_pictures, to_face, to_lines
 from ranfer.recognize import Face, Region
+from ranfer.tables import check_format, write_table
 from ranfer.vocab import ESTIMATED, Box, Expression
 
 SETTINGS = {"weights": "0123456789abcdef", "detector": "mtcnn", "classes": 8}
@@ -95,6 +88,79 @@ def test_lines_of_a_picture_come_together(tmp_path):
     groups = list(read_pictures(written(tmp_path)))
     assert [(group[0]["source"], len(group)) for group in groups] == [
         *(("a.jpg", 2), ("nobody.jpg", 1), ("broken.jpg", 1), ("z.jpg", 2))
+    ]
+
+
+def fill(video, frames=range(5)):
+    """A face that stays in every frame, and another in every second."""
+    for frame in frames:
+        other = make_face(box=(200.0, 20.0, 260.0, 80.0), score=0.5)
+        video.write(frame, frame / 5, [make_face(), other] if frame % 2 else [make_face()])
+
+
+def test_a_video_grows_in_a_file_of_its_own_and_comes_over_as_a_whole(tmp_path):
+    with Results(tmp_path, SETTINGS, {}) as results:
+        results.write("a.jpg", [])
+        video = results.begin("clip.mp4")
+        fill(video)
+        assert [line["source"] for line in read_lines(results.path)] == ["a.jpg"]
+        assert len(list(tmp_path.glob("unfinished-*"))) == 1
+        results.finish(video, None)
+    lines = list(read_lines(results.path))[1:]
+    assert [(line["frame"], line["time"], line["track"]) for line in lines] == [
+        *((0, 0.0, 0), (1, 0.2, 0), (1, 0.2, 1), (2, 0.4, 0), (3, 0.6, 0), (3, 0.6, 1), (4, 0.8, 0))
+    ]
+    assert list(lines[0]) == list(to_lines("a.jpg", [make_face()])[0])
+    assert not list(tmp_path.glob("unfinished-*"))
+    with Results(tmp_path, SETTINGS, {}, {"a.jpg", "clip.mp4"}) as results:
+        assert results.done == {"a.jpg": None, "clip.mp4": None}
+
+
+@given(st.data())
+def test_a_video_cut_at_any_byte_and_gone_on_with_has_the_lines_of_one_run(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "cut video"
+    with Results(folder, SETTINGS, {}, {"clip.mp4"}) as results:
+        video = results.begin("clip.mp4")
+        fill(video, range(video.last + 1, 5))
+        whole = video.path.read_bytes()
+        video.path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+        again = results.begin("clip.mp4")
+        fill(again, range(again.last + 1, 5))
+        assert (again.path.read_bytes(), again.frames) == (whole, 5)
+
+
+@pytest.mark.parametrize("kept", [1, 4, 7])
+def test_a_stop_while_a_video_comes_over_loses_nothing(tmp_path, kept):
+    with Results(tmp_path, SETTINGS, {}) as results:
+        results.write("a.jpg", [])
+        video = results.begin("clip.mp4")
+        fill(video)
+        growing = video.path.read_bytes()
+        results.finish(video, None)
+    whole = results.path.read_bytes()
+    video.path.write_bytes(growing)
+    results.path.write_bytes(b"".join(whole.splitlines(keepends=True)[: 1 + kept]))
+    with Results(tmp_path, SETTINGS, {}, {"clip.mp4"}) as results:
+        assert list(results.done) == ["a.jpg"]
+        video = results.begin("clip.mp4")
+        fill(video, range(video.last + 1, 5))
+        results.finish(video, None)
+    assert results.path.read_bytes() == whole
+
+
+def test_a_video_that_ends_early_keeps_what_was_found_and_says_why_it_ends(tmp_path):
+    with Results(tmp_path, SETTINGS, {}) as results:
+        video = results.begin("clip.mp4")
+        fill(video, range(2))
+        results.finish(video, "clip.mp4: the video ends early")
+        results.finish(results.begin("none.mp4"), "none.mp4: not a readable video")
+    with Results(tmp_path, SETTINGS, {}, {"clip.mp4"}) as results:
+        assert results.done == {
+            "clip.mp4": "clip.mp4: the video ends early",
+            "none.mp4": "none.mp4: not a readable video",
+        }
+    assert [line.get("error") for line in read_lines(results.path)] == [
+        *(None, None, None, "clip.mp4: the video ends early", "none.mp4: not a readable video")
     ]
 
 

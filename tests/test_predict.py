@@ -9,11 +9,14 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
+from clips import write_clip
 from ranfer.cli import app
 from ranfer.errors import ConfigError
 from ranfer.outputs import read_lines
-from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, own_pictures, predict, print_summary, summarise
+from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, own_pictures, predict
 from ranfer.recognize import load
+from ranfer.summary import print_summary, summarise
+from ranfer.video import ALL, frames
 from ranfer.vocab import Expression
 from test_light_rooms import torch_after
 from test_recognize import BLUE, GREEN, RED, couple, tiny_model, two_squares
@@ -187,6 +190,114 @@ def test_the_summary_counts_by_hand(recognizer, photos, tmp_path):
     assert "pictures: 2, without a face: 0, unreadable: 0" in captured.get()
 
 
+@pytest.fixture
+def clip(tmp_path, photos):
+    """Three seconds of ten frames: red beside green, and from the second second on green beside blue."""
+    images = [couple(RED, GREEN)] * 10 + [couple(GREEN, BLUE)] * 20
+    return write_clip(tmp_path / "clip.avi", images).relative_to(tmp_path)
+
+
+def test_a_video_has_a_line_a_face_and_frame_between_the_pictures(recognizer, photos, clip, tmp_path):
+    told = []
+    summary = predict(
+        recognizer,
+        [photos[1], clip, photos[2]],
+        tmp_path / "out",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    lines = lines_of(tmp_path / "out")
+    assert [line["source"] for line in lines] == [*["photos/01.png"] * 2, *["clip.avi"] * 30, *["photos/02.png"] * 2]
+    video = lines[2:32]
+    assert [line["frame"] for line in video] == [frame for frame in range(0, 30, 2) for _ in range(2)]
+    assert [line["time"] for line in video] == [frame / 10 for frame in range(0, 30, 2) for _ in range(2)]
+    assert [line["track"] for line in video] == [0, 1] * 15
+    large = [line["expression"] for line in video if line["track"] == 0]
+    assert large == ["happiness"] * 5 + ["sadness"] * 10
+    assert (summary.pictures, summary.videos, summary.frames, summary.total.faces) == (2, 1, 15, 34)
+    assert (told[0], told[-1]) == ((8, 17), (17, 17))
+    assert told == sorted(told)
+
+
+def test_a_video_is_looked_at_as_often_as_is_said(recognizer, clip, tmp_path):
+    assert predict(recognizer, [clip], tmp_path / "one", fps=1.0).frames == 3
+    assert predict(recognizer, [clip], tmp_path / "all", fps=ALL).frames == 30
+    with pytest.raises(ConfigError, match=r"fps: 1.0, now 2.0"):
+        predict(recognizer, [clip], tmp_path / "one", fps=2.0)
+
+
+@pytest.mark.parametrize("stops", [1, 2, 3])
+def test_stopped_within_a_video_and_called_again_the_files_are_those_of_one_run(
+    recognizer, photos, clip, tmp_path, stops
+):
+    inputs = [photos[1], clip, photos[2]]
+    predict(recognizer, inputs, tmp_path / "whole", draw=True, fps=ALL)
+    calls = []
+
+    def stop(done, total):
+        calls.append(done)
+        if len(calls) == stops:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(recognizer, inputs, tmp_path / "out", draw=True, fps=ALL, progress=stop)
+    looked_at = []
+
+    def counting(image):
+        looked_at.append(image)
+        return left_or_nobody(image)
+
+    counting.__name__ = left_or_nobody.__name__
+    rest = load(recognizer.__reduce__()[1][0], counting)
+    told = []
+    predict(rest, inputs, tmp_path / "out", draw=True, fps=ALL, progress=lambda done, total: told.append(done))
+    assert len(looked_at) == 32 - stops * GROUP + 2  # the last frame is done again, and the last whole source
+    assert told[-1] == 32
+    ours, whole = sorted((tmp_path / "out").rglob("*.*")), sorted((tmp_path / "whole").rglob("*.*"))
+    assert [file.name for file in ours] == [file.name for file in whole]
+    for mine, theirs in zip(ours, whole, strict=True):
+        assert mine.suffix == ".mp4" or mine.read_bytes() == theirs.read_bytes()
+
+
+def test_a_finished_video_is_not_looked_at_again(recognizer, clip, weights, tmp_path):
+    predict(recognizer, [clip], tmp_path / "out")
+    before = (tmp_path / "out" / "predictions.jsonl").read_bytes()
+
+    def left_or_nobody(image):
+        raise AssertionError("looked at again")
+
+    predict(load(weights, left_or_nobody), [clip], tmp_path / "out")
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == before
+
+
+def test_a_drawn_video_shows_the_frames_that_were_looked_at(recognizer, photos, clip, tmp_path):
+    predict(recognizer, [photos[1], clip], tmp_path / "out", draw=True)
+    drawn, sheet = own_pictures(tmp_path / "out")
+    assert sorted(path.name for path in drawn.iterdir()) == ["00001-01.jpg", "00002-clip.mp4"]
+    shown = list(frames(drawn / "00002-clip.mp4", ALL))
+    assert [frame.time for frame in shown] == pytest.approx([i / 5 for i in range(15)])
+    assert shown[0].image.shape == (426, 640, 3)  # sides are even
+    with Image.open(sheet) as picture:
+        assert picture.width > 2 * 300
+
+
+def test_broken_videos_are_one_line_each_and_what_they_show_is_kept(recognizer, photos, clip, tmp_path):
+    content = clip.read_bytes()
+    Path("half.avi").write_bytes(content[: len(content) // 2])
+    Path("empty.mp4").write_bytes(b"")
+    inputs = [Path("empty.mp4"), Path("half.avi"), Path("missing.mkv"), photos[1]]
+    complaints = []
+    summary = predict(recognizer, inputs, tmp_path / "out", complain=complaints.append, draw=True)
+    assert [line.split(":")[0] for line in complaints] == ["empty.mp4", "half.avi", "missing.mkv"]
+    assert "ends early" in complaints[1]
+    assert (summary.pictures, summary.videos, summary.failed) == (1, 3, 3)
+    assert 2 < summary.frames < 12
+    again = []
+    predict(recognizer, inputs, tmp_path / "out", complain=again.append, draw=True)
+    assert again == complaints
+    drawn, _ = own_pictures(tmp_path / "out")
+    assert sorted(path.name for path in drawn.iterdir()) == ["00002-half.mp4", "00004-01.jpg"]
+
+
 def run(*words, stdin=None):
     return CliRunner().invoke(app, ["predict", *map(str, words)], input=stdin)
 
@@ -203,6 +314,16 @@ def test_the_command_recognises_files_folders_and_lists(photos, command):
     assert [line["source"] for line in lines_of(Path("out"))] == names
     assert len(Path("out/predictions.csv").read_text().splitlines()) == 21
     assert "pictures: 20, without a face: 0, unreadable: 0" in result.stdout
+
+
+def test_the_command_takes_videos_from_folders_and_makes_tables_of_them(photos, command, clip):
+    clip.rename("photos/99.avi")
+    result = run("photos", "--out", "out", *command, "--format", "csv", "--fps", "2", "--draw")
+    assert result.exit_code == 0, result.output
+    assert "pictures: 20, videos: 1 (frames: 6), without a face: 0" in result.stdout
+    last = Path("out/predictions.csv").read_text().splitlines()[-1].split(",")
+    assert last[:2] == ["photos/99.avi", "25"]
+    assert run("photos", "--out", "new", *command, "--fps", "0").exit_code == 2
 
 
 def test_the_command_does_not_take_its_own_pictures_for_input(photos, command):

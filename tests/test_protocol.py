@@ -54,6 +54,14 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     mirrored = Neutral(**TRAINING)
     mirrored.description["mirror"] = True
     assert judged(rafdb, "test", mirrored).test_time_augmentation == "the mean over each face and its mirror image"
+    mirrored.description["turn"] = 8.0
+    assert judged(rafdb, "test", mirrored).test_time_augmentation == (
+        "the mean over each face and its mirror image, each as it is and turned by 8 degrees either way"
+    )
+    mirrored.description["mirror"] = False
+    assert judged(rafdb, "test", mirrored).test_time_augmentation == (
+        "the mean over each face as it is and turned by 8 degrees either way"
+    )
     text = found.to_markdown()
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text
 

@@ -186,6 +186,21 @@ def test_a_teacher_is_part_of_the_targets(settings, tmp_path):
     assert away["taught"] < away["alone"]
 
 
+def test_a_teacher_that_sees_the_faces_as_they_are_refines_the_targets_once(settings, tmp_path):
+    teacher = training.train(settings(), tmp_path / "teacher", quiet())
+    config = settings(f"loss.teachers=[{teacher}]", "loss.teacher_share=0.25", "loss.teachers_see=original")
+    dataset = open_dataset(config.data.source)
+    faces, _ = training.load_faces(config, dataset, dataset.split("train"), config.data.label_rule)
+    fabric = training.lightning_fabric.Fabric(accelerator="cpu")
+    found = training.refined(faces, training.Teachers(config.loss.teachers, config.model, fabric), config, batch=7)
+    trained = load(teacher)
+    trained.mirror, trained.turn = True, 8.0
+    said = trained(faces.pixels.numpy(), [sample.id for sample in faces.samples]).probabilities
+    np.testing.assert_allclose(found, 0.75 * faces.targets.numpy() + 0.25 * said, atol=1e-5)
+    refined = load(training.train(config, tmp_path / "run", quiet()))
+    assert refined.description["training"]["teachers"] == ["teacher/best.safetensors"]
+
+
 def test_a_teacher_that_sees_other_faces_than_the_learner_is_refused(settings, tmp_path):
     teacher = training.train(settings("epochs=1", "model.size=32"), tmp_path / "teacher", quiet())
     with pytest.raises(ConfigError, match=r"faces of 32 pixels in 1 channel.*expected 24"):

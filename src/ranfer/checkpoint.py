@@ -35,11 +35,15 @@ STATE_FORMAT = "ranfer-run-1"  # of what a training run resumes from
 
 @dataclass
 class Trained:
-    """A model with its weights, ready to predict, and what its file says of it; ``mirror`` is as in ``RAN.judge``."""
+    """A model with its weights, ready to predict, and what its file says of it.
+
+    ``mirror`` and ``turn`` are as in ``RAN.judge``.
+    """
 
     model: RAN
     description: dict[str, Any] = field(default_factory=dict)
     mirror: bool = False
+    turn: float = 0.0
 
     def __post_init__(self) -> None:
         self._regions = FaceRegions(self.model.config.regions)
@@ -55,6 +59,7 @@ class Trained:
             torch.from_numpy(boxes).to(device),
             None if mask is None else torch.from_numpy(mask).to(device),
             mirror=self.mirror,
+            turn=self.turn,
         )
         mu, nu, weight = (tensor.float().cpu().numpy() for tensor in (out.mu, out.nu, out.weight))
         return Prediction(probabilities.double().cpu().numpy(), np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)

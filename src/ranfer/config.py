@@ -91,6 +91,7 @@ class LossConfig(Settings):
     class_weights: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=8, max_length=8)] | None = None
     teachers: tuple[Path, ...] = ()  # checkpoints whose answers are part of the targets; see :mod:`ranfer.teachers`
     teacher_share: float = Field(0.5, gt=0, le=1)  # how large a part
+    teachers_see: Literal["changed", "original"] = "changed"  # faces as the learner does, or once as they are
 
 
 class DataConfig(Settings):

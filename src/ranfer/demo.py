@@ -12,8 +12,9 @@ from rich.console import Console
 
 from ranfer.images import decode_image
 from ranfer.occluders import Kind, occlude
-from ranfer.predict import SHEET, predict, print_summary
+from ranfer.predict import SHEET, predict
 from ranfer.recognize import Face, load
+from ranfer.summary import print_summary
 
 PORTRAIT = Path(__file__).parent / "samples" / "portrait.jpg"  # portrait.txt beside it says whose, and why we may
 WALL, WOOD, MAT = (214, 208, 196), (92, 68, 48), (246, 244, 238)

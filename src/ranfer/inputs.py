@@ -1,4 +1,4 @@
-"""What a user names, as an ordered list of picture files: files, folders, patterns, and lists of them."""
+"""What a user names, as an ordered list of pictures and videos: files, folders, patterns, and lists of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ranfer.images import SUFFIXES
+from ranfer import images, video
+
+SUFFIXES = images.SUFFIXES | video.SUFFIXES
 
 
 @dataclass
 class Listing:
-    """Picture files in the order in which they were named, each once; and a line for each input that gives none."""
+    """Pictures and videos in the order of their names, each once; and a line for each input that gives none."""
 
-    pictures: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def list_pictures(
-    inputs: Sequence[str], read: Callable[[], bytes] | None = None, skip: Collection[Path] = ()
-) -> Listing:
-    """The pictures that the inputs name; a file that is reached twice, by links too, counts once.
+def list_inputs(inputs: Sequence[str], read: Callable[[], bytes] | None = None, skip: Collection[Path] = ()) -> Listing:
+    """The pictures and videos that the inputs name; a file that is reached twice, by links too, counts once.
 
     An input is a file, a folder (with all folders in it, but nothing hidden, in the order of names), a pattern such as
     ``photos/*.jpg`` or ``photos/**/*.png``, or ``-``: a list of files, folders and patterns, one a line (or
@@ -31,8 +31,8 @@ def list_pictures(
     Args:
         skip: files and folders to pass over, where a folder or a pattern leads to them.
 
-    >>> list_pictures(["*.jpg", "photo.jpg", "*.png"])
-    Listing(pictures=[PosixPath('photo.jpg')], problems=['*.png: no picture matches this pattern'])
+    >>> list_inputs(["*.jpg", "photo.jpg", "*.png"])
+    Listing(files=[PosixPath('photo.jpg')], problems=['*.png: no picture or video matches this pattern'])
     """
     listing, seen = Listing(), set[str]()
     skipped = {os.path.realpath(path) for path in skip}
@@ -42,7 +42,7 @@ def list_pictures(
             real = os.path.realpath(path)
             if real not in seen:
                 seen.add(real)
-                listing.pictures.append(path)
+                listing.files.append(path)
     return listing
 
 
@@ -67,13 +67,13 @@ def _expand(name: str, where: str, skipped: set[str], problems: list[str]) -> It
     if path.is_dir():
         found = list(_in_folder(path, skipped, problems))
         if not found:
-            problems.append(f"{where}: no pictures in this folder (none of {', '.join(sorted(SUFFIXES))})")
+            problems.append(f"{where}: no pictures or videos in this folder (none of {', '.join(sorted(SUFFIXES))})")
         return found
     if glob.has_magic(name) and not path.exists():
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
         found = [path for match in matches for path in _matched(Path(match), skipped, problems)]
         if not found:
-            problems.append(f"{where}: no picture matches this pattern")
+            problems.append(f"{where}: no picture or video matches this pattern")
         return found
     return [path]
 
@@ -81,7 +81,7 @@ def _expand(name: str, where: str, skipped: set[str], problems: list[str]) -> It
 def _matched(match: Path, skipped: set[str], problems: list[str]) -> Iterable[Path]:
     if match.is_dir():
         return _in_folder(match, skipped, problems)
-    return [match] if _is_picture(match, skipped) else []
+    return [match] if _is_wanted(match, skipped) else []
 
 
 def _in_folder(folder: Path, skipped: set[str], problems: list[str]) -> Iterator[Path]:
@@ -93,9 +93,9 @@ def _in_folder(folder: Path, skipped: set[str], problems: list[str]) -> Iterator
         folders[:] = sorted(name for name in visible if os.path.realpath(Path(parent, name)) not in skipped)
         for name in sorted(files):
             path = Path(parent, name)
-            if not name.startswith(".") and _is_picture(path, skipped):
+            if not name.startswith(".") and _is_wanted(path, skipped):
                 yield path
 
 
-def _is_picture(path: Path, skipped: set[str]) -> bool:
+def _is_wanted(path: Path, skipped: set[str]) -> bool:
     return path.suffix.lower() in SUFFIXES and os.path.realpath(path) not in skipped

@@ -1,35 +1,40 @@
-"""Predictions as files: ``predictions.jsonl``, which grows line by line and is gone on with, and tables made of it."""
+"""Predictions as a file: ``predictions.jsonl``, which grows source by source, and which a stopped run goes on with."""
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
-from itertools import islice
+import os
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ranfer.errors import ConfigError, DataError
 from ranfer.provenance import revision
 from ranfer.recognize import Face, Region
-from ranfer.regions import LANDMARKS
-from ranfer.vocab import ESTIMATED, Attributes, Box, Expression, Occlusion
+from ranfer.tracks import Tracker
+from ranfer.vocab import Attributes, Box, Expression, Occlusion
 
 LINES, ABOUT = "predictions.jsonl", "predictions.meta.json"
-Format = Literal["jsonl", "csv", "parquet"]
-CHUNK = 1000  # lines of a table that are in memory at once
-# The order of py-feat's columns, with contempt at the end.
-EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 
 
-def to_lines(source: str, faces: Sequence[Face]) -> list[dict[str, Any]]:
-    """A line a face, in the form of ``predictions.jsonl``; a picture without any has one line, whose box is null."""
-    where = {"source": source, "frame": 0, "time": None, "track": None}
-    return [where | _values(face) for face in faces] or [where | dict.fromkeys(_KEYS)]
+def to_lines(
+    source: str, faces: Sequence[Face], frame: int = 0, time: float | None = None, tracks: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """A line a face, in the form of ``predictions.jsonl``; a picture without any has one line, whose box is null.
+
+    Args:
+        frame, time: of a video: its number and its seconds from the start.
+        tracks: the number of each face in the video.
+    """
+    where = {"source": source, "frame": frame, "time": None if time is None else round(time, 4), "track": None}
+    numbers = [{"track": track} for track in tracks] if tracks is not None else [{} for _ in faces]
+    lines = [where | number | _values(face) for face, number in zip(faces, numbers, strict=True)]
+    return lines or [where | dict.fromkeys(_KEYS)]
 
 
 _KEYS = (
@@ -99,15 +104,9 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_pictures(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The lines of a ``predictions.jsonl``, those of a source together."""
-    group: list[dict[str, Any]] = []
-    for line in read_lines(path):
-        if group and group[0]["source"] != line["source"]:
-            yield group
-            group = []
-        group.append(line)
-    if group:
-        yield group
+    """The lines of a ``predictions.jsonl``, those of a picture or of a frame of a video together."""
+    for _, group in groupby(read_lines(path), key=lambda line: (line["source"], line.get("frame"))):
+        yield list(group)
 
 
 def _parse(text: bytes, where: str) -> dict[str, Any]:
@@ -126,7 +125,8 @@ class Results:
     """The growing ``predictions.jsonl`` of a folder, and what has been done of it by an earlier run.
 
     Beside it, ``predictions.meta.json`` remembers the settings that the answers depend on. The last source of an
-    earlier run is taken off where it is done again or was torn: it may have had more faces than were written.
+    earlier run is taken off where it is done again or was torn: it may have had more faces than were written. A video
+    grows in a file of its own, see :class:`Unfinished`, which is there until all its lines are here.
 
     Args:
         settings: plain values by name; those of an earlier run must be the same.
@@ -164,9 +164,19 @@ class Results:
         """Append that an input could not be read."""
         self._append(source, [{"source": source, "error": message}], message)
 
+    def begin(self, source: str) -> Unfinished:
+        """The lines of a video, as far as an earlier run came."""
+        return Unfinished(_growing(self.path.parent, source), source)
+
+    def finish(self, video: Unfinished, error: str | None) -> None:
+        """Append all that was found in a video, and where it could not be read to its end, why."""
+        if video.path.exists():
+            self._file.write(video.path.read_bytes())
+        self._append(video.source, [] if error is None else [{"source": video.source, "error": error}], error)
+        video.path.unlink(missing_ok=True)
+
     def _append(self, source: str, lines: Sequence[Mapping[str, Any]], error: str | None) -> None:
-        # ASCII, because the name of a file need not be valid in any encoding.
-        self._file.write("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode("ascii"))
+        self._file.write(_encode(lines))
         self._file.flush()
         self.done[source] = error
 
@@ -177,6 +187,50 @@ class Results:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+class Unfinished:
+    """The lines of a video that is not at its end, in a file of their own beside ``predictions.jsonl``.
+
+    A stopped run leaves the file. The next goes on after the last frame but one, for the last may lack faces.
+
+    last: the number of the frame up to which all is there, or -1.  frames: how many frames are there.
+    """
+
+    def __init__(self, path: Path, source: str) -> None:
+        self.path, self.source = path, source
+        self.last, self.frames = -1, 0
+        self._follow = Tracker()
+        if not path.exists():
+            return
+        whole = path.read_bytes()
+        whole = whole[: whole.rfind(b"\n") + 1]
+        path.write_bytes(whole)
+        groups = list(read_pictures(path))[:-1]
+        for group in groups:
+            faces = [line for line in group if line["box"] is not None]
+            self._follow.remember(
+                group[0]["time"], [tuple(line["box"]) for line in faces], [line["track"] for line in faces]
+            )
+            self.last, self.frames = group[0]["frame"], self.frames + 1
+        lines = whole.splitlines(keepends=True)[: sum(map(len, groups))]
+        path.write_bytes(b"".join(lines))
+
+    def write(self, frame: int, time: float, faces: Sequence[Face]) -> None:
+        """Append what was found in the next frame."""
+        tracks = self._follow(time, [face.box for face in faces])
+        with self.path.open("ab") as file:
+            file.write(_encode(to_lines(self.source, faces, frame, time, tracks)))
+        self.last, self.frames = frame, self.frames + 1
+
+
+def _growing(folder: Path, source: str) -> Path:
+    return folder / f"unfinished-{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}.jsonl"
+
+
+def _encode(lines: Sequence[Mapping[str, Any]]) -> bytes:
+    # ASCII, because the name of a file need not be valid in any encoding.
+    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode("ascii")
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -199,7 +253,8 @@ def _short(settings: Mapping[str, Any], name: str) -> str:
 def _done(path: Path, again: Container[str]) -> tuple[dict[str, str | None], int]:
     """The sources that are done with their errors, in their order, and the byte at which they end."""
     done: dict[str, str | None] = {}
-    last: dict[str, Any] | None = None
+    first: dict[str, Any] | None = None  # line of the last source
+    last: dict[str, Any] = {}
     end = start = 0
     torn = False
     with path.open("rb") as file:
@@ -207,105 +262,17 @@ def _done(path: Path, again: Container[str]) -> tuple[dict[str, str | None], int
             if torn := not text.endswith(b"\n"):
                 break
             line = _parse(text, f"{path}:{number}")
-            if last is None or line["source"] != last["source"]:
-                if last is not None:
-                    done[last["source"]] = last.get("error")
-                end = start
+            if first is None or line["source"] != first["source"]:
+                if first is not None:
+                    done[first["source"]] = last.get("error")
+                first, end = line, start
             last = line
             start += len(text)
-    if last is not None and not torn and last["source"] not in again:
-        done[last["source"]], end = last.get("error"), start
+    if first is None:
+        return done, end
+    source = first["source"]
+    of_video = first.get("time") is not None
+    whole = not _growing(path.parent, source).exists() if of_video else source not in again
+    if whole and not torn:
+        done[source], end = last.get("error"), start
     return done, end
-
-
-def check_format(form: Format) -> None:
-    """Say at once, and not after an hour of computing, that a table cannot be written.
-
-    Raises:
-        ConfigError: Parquet without pyarrow.
-    """
-    if form == "parquet" and find_spec("pyarrow") is None:
-        raise ConfigError("--format parquet needs pyarrow: pip install 'ranfer[parquet]'")
-
-
-def write_table(lines: Path, form: Format, classes: Iterable[Expression], regions: Sequence[str]) -> Path:
-    """A CSV or Parquet file beside a ``predictions.jsonl``, a row a line; gives its path.
-
-    Columns have the names that py-feat gives them where it has them: ``input``, ``frame``, ``FaceRectX`` to
-    ``FaceScore``, ``Pitch``, ``Roll``, ``Yaw``, and the emotions. Its landmarks are 68 others than our five, which
-    therefore have names of their own. Features are in Parquet only, as a list.
-    """
-    path = lines.with_suffix("." + form)
-    partial = path.with_name(path.name + ".partial")
-    columns = _columns(set(classes), regions)
-    rows = map(_row, read_lines(lines))
-    if form == "csv":
-        # Names of files that are no text are written with escapes, as a CSV file has to be UTF-8.
-        with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, list(columns), extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        _write_parquet(partial, columns, rows)
-    partial.replace(path)
-    return path
-
-
-def _write_parquet(path: Path, columns: Mapping[str, type], rows: Iterator[dict[str, Any]]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
-    typed = [(name, kinds[kind]) for name, kind in columns.items()]
-    schema = pyarrow.schema([*typed, ("feature", pyarrow.list_(pyarrow.float32()))])
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        while chunk := list(islice(rows, CHUNK)):
-            for row in chunk:
-                row["input"] = row["input"].encode("utf-8", "backslashreplace").decode()
-            writer.write_batch(pyarrow.RecordBatch.from_pylist(chunk, schema=schema))
-
-
-def _columns(classes: set[Expression], regions: Sequence[str]) -> dict[str, type]:
-    rectangle = ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore")
-    emotions = [name for name in EMOTIONS if Expression(name) in classes]
-    numbers = [*rectangle, *_point_columns(), "Pitch", "Roll", "Yaw", *emotions, "probability"]
-    numbers += [f"occlusion_{kind}" for kind in (*ESTIMATED, "none")]
-    weights = [_weight_column(name) for name in regions]
-    return {
-        "input": str,
-        "frame": int,
-        **dict.fromkeys(numbers, float),
-        "expression": str,
-        "trusted": bool,
-        "reason": str,
-        **dict.fromkeys(weights, float),
-        "time": float,
-        "track": int,
-        "error": str,
-    }
-
-
-def _point_columns() -> list[str]:
-    return [f"{point.replace(' ', '_')}_{axis}" for point in LANDMARKS for axis in "xy"]
-
-
-def _weight_column(region: str) -> str:
-    return "weight_" + region.replace(" ", "_")
-
-
-def _row(line: Mapping[str, Any]) -> dict[str, Any]:
-    row = {
-        name: line.get(name) for name in ("expression", "probability", "trusted", "reason", "time", "track", "error")
-    }
-    row |= {"input": line["source"], "frame": line.get("frame"), "feature": line.get("feature")}
-    if line.get("box") is None:
-        return row
-    left, top, right, bottom = line["box"]
-    sides = {"FaceRectWidth": round(right - left, 2), "FaceRectHeight": round(bottom - top, 2)}
-    row |= {"FaceRectX": left, "FaceRectY": top, **sides, "FaceScore": line["score"]}
-    row |= {"Pitch": line["pitch"], "Roll": line["roll"], "Yaw": line["yaw"], **line["probabilities"]}
-    row |= {f"occlusion_{kind}": p for kind, p in (line["occlusion"] or {}).items()}
-    row |= {_weight_column(region["name"]): region["weight"] for region in line["regions"]}
-    if line["landmarks"] is not None:
-        row |= zip(_point_columns(), (value for point in line["landmarks"] for value in point), strict=True)
-    return row

@@ -1,29 +1,28 @@
-"""Pictures through the recognizer: searched and judged side by side, written in order, gone on with after a stop."""
+"""Pictures and videos through the recognizer: searched and judged side by side, written in order, resumable."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
+from contextlib import suppress
+from itertools import groupby, islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from ranfer.draw import CELL, annotate, contact_sheet, fit
-from ranfer.errors import DataError, ImageError
+from ranfer.errors import ImageError
 from ranfer.images import decode_image
-from ranfer.outputs import Format, Results, check_format, read_lines, read_pictures, to_face, write_table
+from ranfer.outputs import Results, Unfinished, read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
-from ranfer.vocab import Expression
+from ranfer.summary import Summary, summarise
+from ranfer.tables import Format, check_format, write_table
+from ranfer.video import ALL, FPS, Frame, announced, frames, is_video, write_video
 
 GROUP = 8  # pictures whose faces go through the model together
 AHEAD = GROUP  # pictures that may be searched before their group is there; with those of JUDGED they bound the memory
@@ -36,13 +35,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _Looked(NamedTuple):
-    """A picture that was read and searched; ``shown`` only where it is to be drawn."""
+class _View(NamedTuple):
+    """A picture, a frame of a video, or with neither the end of one."""
 
-    source: str
+    number: int  # of its source in the folder
+    path: Path
+    video: Unfinished | None = None
+    frame: Frame | None = None
+    error: str | None = None
+
+
+class _Looked(NamedTuple):
+    """A view that was searched; ``shown`` only where it is a picture that is to be drawn."""
+
+    view: _View  # without the pixels of its frame
     found: list[Found]
     shown: tuple[UInt8[np.ndarray, "h w 3"], float] | None = None
-    error: str | None = None
 
 
 def own_pictures(folder: Path) -> tuple[Path, Path]:
@@ -52,40 +60,46 @@ def own_pictures(folder: Path) -> tuple[Path, Path]:
 
 def predict(
     recognizer: Recognizer,
-    pictures: Sequence[Path],
+    inputs: Sequence[Path],
     folder: Path,
     *,
+    fps: float = FPS,
     form: Format = "jsonl",
     draw: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     complain: Callable[[str], None] = lambda line: None,
 ) -> Summary:
-    """Recognise pictures into ``predictions.jsonl`` of a folder, in their order, but for those that it holds already.
+    """Recognise pictures and videos into ``predictions.jsonl`` of a folder, in their order, but for those that it has.
 
-    A picture that cannot be read gets a line of its own, and the rest goes on. Stopped at any moment, by Ctrl-C or
-    worse, the next call with the same settings goes on from there.
+    An input that cannot be read gets a line of its own, and the rest goes on. Stopped at any moment, by Ctrl-C or
+    worse, the next call with the same settings goes on from there, within a video too.
 
     Args:
+        fps: how many frames of a video are looked at in a second.
         form: csv and parquet make a table of all lines in the end, too.
-        draw: annotated copies in ``drawn/``, under the number of the picture, and a contact sheet.
-        progress: called with the pictures done and those in all.
-        complain: called with a line for each picture that cannot be read, or could not be in an earlier run.
+        draw: annotated copies in ``drawn/``, under the number of the input, and a contact sheet.
+        progress: called with the pictures and frames done, and about how many there are in all.
+        complain: called with a line for each input that cannot be read, or could not be in an earlier run.
 
     Raises:
         ConfigError: the folder holds predictions with other settings, or Parquet cannot be written.
         DataError: the folder's predictions are damaged otherwise than by a stop.
     """
     check_format(form)
-    again = set(map(str, pictures))
-    with Results(folder, recognizer.settings(), recognizer.description, again) as results:
+    again = set(map(str, inputs))
+    settings = {**recognizer.settings(), "fps": fps}
+    with Results(folder, settings, recognizer.description, again) as results:
         if draw:
             (folder / DRAWN).mkdir(exist_ok=True)
         for error in filter(None, results.done.values()):
             complain(error)
-        waiting = [path for path in pictures if str(path) not in results.done]
-        already = len(pictures) - len(waiting)
+        waiting = [path for path in inputs if str(path) not in results.done]
+        sizes = {path: announced(path, fps).frames if is_video(path) else 1 for path in inputs}
+        total = sum(sizes[path] for path in inputs)
+        done = total - sum(sizes[path] for path in waiting)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, WORKERS)) as pool:
-            looked = _ahead(pool, lambda path: _look(recognizer, path, draw), waiting, AHEAD)
+            views = _views(waiting, results, fps)
+            looked = _ahead(pool, lambda view: _look(recognizer, view, draw), views, AHEAD)
             groups: Iterator[list[_Looked]] = iter(lambda: list(islice(looked, GROUP)), [])
 
             def judge(group: list[_Looked]) -> tuple[list[_Looked], list[list[Face]]]:
@@ -93,22 +107,46 @@ def predict(
 
             for group, faces in _ahead(pool, judge, groups, JUDGED):
                 if draw:
-                    first = len(results.done) + 1
-                    names = [_drawn_name(number, one.source) for number, one in enumerate(group, start=first)]
-                    list(pool.map(_draw, group, faces, [folder / DRAWN / name for name in names]))
-                for one, its_faces in zip(group, faces, strict=True):
-                    if one.error is None:
-                        results.write(one.source, its_faces)
+                    list(pool.map(lambda one, its_faces: _draw(one, its_faces, folder), group, faces))
+                for (view, *_), its_faces in zip(group, faces, strict=True):
+                    if view.frame is not None and view.video is not None:
+                        view.video.write(view.frame.number, view.frame.time, its_faces)
                         continue
-                    results.write_error(one.source, one.error)
-                    complain(one.error)
-                already += len(group)
-                progress(already, len(pictures))
+                    if view.video is not None:
+                        if draw:
+                            _draw_video(view.video, folder / DRAWN / _drawn_name(view, ".mp4"), fps)
+                        results.finish(view.video, view.error)
+                    elif view.error is None:
+                        results.write(str(view.path), its_faces)
+                    else:
+                        results.write_error(str(view.path), view.error)
+                    if view.error is not None:
+                        complain(view.error)
+                    done += sizes[view.path]
+                begun = 0 if view.frame is None or view.video is None else min(view.video.frames, sizes[view.path])
+                progress(done + begun, total)
     if form != "jsonl":
         write_table(results.path, form, recognizer.classes, recognizer.regions)
     if draw:
         _write_sheet(results.path, folder / SHEET)
     return summarise(results.path)
+
+
+def _views(waiting: Sequence[Path], results: Results, fps: float) -> Iterator[_View]:
+    """What is to be looked at, in order; of a video each frame that is not done yet, and then its end."""
+    for number, path in enumerate(waiting, start=len(results.done) + 1):
+        if not is_video(path):
+            yield _View(number, path)
+            continue
+        video, error = results.begin(str(path)), None
+        try:
+            for frame in frames(path, fps, after=video.last):
+                yield _View(number, path, video, frame)
+        except ImageError as problem:
+            error = str(problem)
+        except MemoryError:
+            error = f"{path}: a frame is too large for the memory that is left"
+        yield _View(number, path, video, error=error)
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
@@ -126,23 +164,50 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T],
             future.cancel()
 
 
-def _look(recognizer: Recognizer, path: Path, draw: bool) -> _Looked:
+def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
+    if view.frame is not None:
+        pixels = view.frame.image
+        return _Looked(view._replace(frame=view.frame._replace(image=pixels[:0])), recognizer.find(pixels))
+    if view.video is not None:
+        return _Looked(view, [])
     try:
-        image = decode_image(path, str(path))
-        return _Looked(str(path), recognizer.find(image), fit(image) if draw else None)
+        image = decode_image(view.path, str(view.path))
+        return _Looked(view, recognizer.find(image), fit(image) if draw else None)
     except ImageError as error:
-        return _Looked(str(path), [], error=str(error))
+        return _Looked(view._replace(error=str(error)), [])
     except MemoryError:
-        return _Looked(str(path), [], error=f"{path}: the picture is too large for the memory that is left")
+        return _Looked(view._replace(error=f"{view.path}: the picture is too large for the memory that is left"), [])
 
 
-def _drawn_name(number: int, source: str) -> str:
-    return f"{number:05d}-{os.fsdecode(os.fsencode(Path(source).stem)[:200])}.jpg"  # names of files end at 255 bytes
+def _drawn_name(view: _View, suffix: str) -> str:
+    stem = os.fsdecode(os.fsencode(view.path.stem)[:200])  # names of files end at 255 bytes
+    return f"{view.number:05d}-{stem}{suffix}"
 
 
-def _draw(looked: _Looked, faces: Sequence[Face], path: Path) -> None:
+def _draw(looked: _Looked, faces: Sequence[Face], folder: Path) -> None:
     if looked.shown is not None:
-        _save(annotate(looked.shown[0], faces, looked.shown[1]), path)
+        drawn = annotate(looked.shown[0], faces, looked.shown[1])
+        _save(drawn, folder / DRAWN / _drawn_name(looked.view, ".jpg"))
+
+
+def _draw_video(video: Unfinished, path: Path, fps: float) -> None:
+    """The frames that were looked at, annotated."""
+    if not video.path.exists():
+        return  # no frame could be read
+    source = Path(video.source)
+    faces = {group[0]["frame"]: _faces(group) for group in read_pictures(video.path)}
+
+    def drawn() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        with suppress(ImageError):  # of a file that ends early; it has been said
+            for frame in frames(source, fps):
+                small, scale = fit(frame.image)
+                yield np.asarray(annotate(small, faces.get(frame.number, []), scale))
+
+    write_video(path, drawn(), announced(source, fps).fps)
+
+
+def _faces(lines: Sequence[Mapping[str, Any]]) -> list[Face]:
+    return [to_face(line) for line in lines if line["box"] is not None]
 
 
 def _save(picture: Image.Image, path: Path) -> None:
@@ -152,90 +217,32 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 def _write_sheet(lines: Path, path: Path) -> None:
-    """The first pictures that can still be read, drawn at the size of the sheet, whoever recognised them and when."""
+    """The first sources that can still be read, drawn at the size of the sheet, whoever recognised them and when.
+
+    A video is shown by its first frame that has a face.
+    """
     shown: list[tuple[str, Image.Image]] = []
     total = 0
-    for group in read_pictures(lines):
+    for source, groups in groupby(read_pictures(lines), key=lambda group: group[0]["source"]):
         total += 1
-        if len(shown) == ON_SHEET or "error" in group[0]:
+        views = [group for group in groups if "error" not in group[0]]
+        if len(shown) == ON_SHEET or not views:
             continue
-        source = group[0]["source"]
+        view = next((view for view in views if view[0]["box"]), views[0])
         try:
-            small, scale = fit(decode_image(Path(source), source), CELL, CELL)
+            small, scale = fit(_image(Path(source), view[0]), CELL, CELL)
         except ImageError:
             continue
-        faces = [to_face(line) for line in group if line["box"]]
-        caption = Path(source).name if faces else f"{Path(source).name}: no face"
-        shown.append((caption, annotate(small, faces, scale)))
+        faces = _faces(view)
+        name = Path(source).name if view[0]["time"] is None else f"{Path(source).name}, {view[0]['time']:.1f} s"
+        shown.append((name if faces else f"{name}: no face", annotate(small, faces, scale)))
     if shown:
         title = f"pictures: {total}" if len(shown) == total else f"pictures: {len(shown)} of {total}"
         _save(contact_sheet(shown, title), path)
 
 
-@dataclass
-class Tally:
-    """The faces of one expression."""
-
-    faces: int = 0
-    probability: float = 0.0  # summed
-    trusted: int = 0
-
-
-@dataclass
-class Summary:
-    """What a ``predictions.jsonl`` holds, in numbers."""
-
-    pictures: int = 0
-    without_face: int = 0
-    failed: int = 0
-    expressions: dict[Expression, Tally] = field(default_factory=lambda: {name: Tally() for name in Expression})
-
-    @property
-    def total(self) -> Tally:
-        """All faces together."""
-        tallies = self.expressions.values()
-        return Tally(
-            sum(tally.faces for tally in tallies),
-            sum(tally.probability for tally in tallies),
-            sum(tally.trusted for tally in tallies),
-        )
-
-
-def summarise(lines: Path) -> Summary:
-    """Count a ``predictions.jsonl``.
-
-    Raises:
-        DataError: a line is not of its form.
-    """
-    summary, last = Summary(), None
-    for number, line in enumerate(read_lines(lines), start=1):
-        summary.pictures += line["source"] != last
-        last = line["source"]
-        if "error" in line:
-            summary.failed += 1
-        elif line["box"] is None:
-            summary.without_face += 1
-        else:
-            try:
-                tally = summary.expressions[Expression(line["expression"])]
-                tally.probability += line["probability"]
-                tally.trusted += line["trusted"]
-            except (KeyError, ValueError, TypeError) as error:
-                raise DataError(f"{lines}:{number}: expected a face's expression ({error!r})") from None
-            tally.faces += 1
-    return summary
-
-
-def print_summary(summary: Summary, folder: Path, console: Console) -> None:
-    """The table at the end of a run."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("expression")
-    for heading in ("faces", "mean probability", "trusted"):
-        table.add_column(heading, justify="right")
-    rows = {name.value: tally for name, tally in summary.expressions.items() if tally.faces}
-    for name, tally in {**rows, "all": summary.total}.items():
-        shares = (tally.probability / tally.faces, tally.trusted / tally.faces) if tally.faces else (None, None)
-        table.add_row(name, f"{tally.faces:,}", *("-" if share is None else f"{share:.0%}" for share in shares))
-    console.print(table)
-    counts = f"pictures: {summary.pictures:,}, without a face: {summary.without_face:,}, unreadable: {summary.failed:,}"
-    console.print(f"{counts}; in {escape(str(folder))}", soft_wrap=True)
+def _image(path: Path, line: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture, or the frame of a video, that a line tells of."""
+    if line["time"] is None:
+        return decode_image(path, str(path))
+    return next(frames(path, ALL, after=line["frame"] - 1)).image

@@ -110,9 +110,11 @@ class Protocol:
 
 
 def _augmentation(source: Mapping[str, Any]) -> str:
+    turn = source.get("turn")
+    turned = f" as it is and turned by {turn:g} degrees either way" if turn else ""
     if source.get("mirror"):
-        return "the mean over each face and its mirror image"
-    return "none: each face is seen once"
+        return f"the mean over each face and its mirror image{turned and ', each'}{turned}"
+    return f"the mean over each face{turned}" if turned else "none: each face is seen once"
 
 
 def protocol(evaluation: Evaluation) -> Protocol:

@@ -1,7 +1,11 @@
-"""Models that teach another one: what they say of the very faces it sees, as changed and mixed, is part of its targets.
+"""Models that teach another one: what they say of a face is part of its targets.
+
+They say it of the very faces that the learner sees, as changed and mixed, or once of the faces as they are, and then in
+several views, whose mean is less noisy than some votes.
 
 Source: Hinton et al., Distilling the knowledge in a neural network, 2015; that both see the same view of a face: Beyer
-et al., Knowledge distillation: a good teacher is patient and consistent, CVPR 2022.
+et al., Knowledge distillation: a good teacher is patient and consistent, CVPR 2022; labels that a trained model has
+refined: Bagherinezhad et al., Label refinery, 2018.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from torch import Tensor
 from ranfer.checkpoint import load
 from ranfer.config import ModelConfig
 from ranfer.errors import ConfigError
+
+TURN = 8.0  # degrees
 
 
 class Teachers:
@@ -44,3 +50,10 @@ class Teachers:
         with self._fabric.autocast():
             logits = torch.stack([model(images).logits for model in self._models])
         return logits.float().softmax(dim=2).mean(dim=0)
+
+    @torch.no_grad()
+    def refine(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 8"]:
+        """Mean probabilities of faces in [0, 1], of each with its mirror image, as they are and turned either way."""
+        with self._fabric.autocast():
+            judged = [model.judge(images, mirror=True, turn=TURN)[0].float() for model in self._models]
+        return torch.stack(judged).mean(dim=0)

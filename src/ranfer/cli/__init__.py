@@ -50,30 +50,35 @@ def demo(
 def predict(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Pictures, folders, patterns, or '-': a list on standard input."),
+        typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, patterns, or '-': a list of them."),
     ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for predictions.jsonl; a stopped run goes on there.")],
     form: Annotated[
         Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="Make a table of predictions.jsonl, too.")
     ] = "jsonl",
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Frames of a video to look at, a second; 5 unless given.")
+    ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Annotated copies and a contact sheet.")] = False,
     weights: Annotated[File, typer.Option(help="An ONNX file that ranfer exported; the package has one.")] = None,
     detector: Annotated[str, typer.Option(help="mtcnn, none (a picture is a face), or yunet:FILE.")] = "mtcnn",
     classes: Annotated[int, typer.Option(min=7, max=8, help="7 leaves contempt out.")] = 8,
     features: Annotated[bool, typer.Option("--features", help="Add the representation of each face.")] = False,
 ) -> None:
-    """Recognise the expressions of all faces in pictures."""
-    from ranfer.inputs import list_pictures
-    from ranfer.predict import own_pictures, predict, print_summary
+    """Recognise the expressions of all faces in pictures and videos."""
+    from ranfer.inputs import list_inputs
+    from ranfer.predict import own_pictures, predict
     from ranfer.recognize import load
+    from ranfer.summary import print_summary
+    from ranfer.video import FPS
 
     def complain(line: str) -> None:
         err.print(line, markup=False)
 
-    listing = list_pictures(inputs, sys.stdin.buffer.read, skip=own_pictures(folder))
+    listing = list_inputs(inputs, sys.stdin.buffer.read, skip=own_pictures(folder))
     for problem in listing.problems:
         complain(problem)
-    if not listing.pictures:
+    if not listing.files:
         raise typer.Exit(1)
     # Pictures are searched side by side, a thread each.
     recognizer = load(weights, detector, classes=classes, features=features, threads=1)
@@ -81,8 +86,9 @@ def predict(
         with progress_bars() as progress:
             summary = predict(
                 recognizer,
-                listing.pictures,
+                listing.files,
                 folder,
+                fps=fps or FPS,
                 form=form,
                 draw=draw,
                 progress=lambda done, total: progress("pictures", done, total),
@@ -169,6 +175,10 @@ def export(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Judge each face and its mirror image, and take the mean: twice the time.")
     ] = False,
+    turn: Annotated[
+        float,
+        typer.Option(metavar="DEGREES", min=0, max=45, help="And turned so far either way: three times the time."),
+    ] = 0,
     full: Annotated[bool, typer.Option("--float32", help="Keep weights as float32, in twice the space.")] = False,
 ) -> None:
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
@@ -177,7 +187,7 @@ def export(
     from ranfer.export import calibration, export
 
     trained = load(weights)
-    trained.mirror = mirror
+    trained.mirror, trained.turn = mirror, turn
     fitted = None
     if calibrate is not None:
         fitted = calibration(trained, calibrate, split)

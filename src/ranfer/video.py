@@ -1,0 +1,144 @@
+"""The frames of a video, so many a second, upright and in RGB; or one clear error where that cannot be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from ranfer.errors import ImageError
+
+# What is taken for a video; all other files are tried as pictures.
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
+FPS = 5.0  # looked at in a second unless told otherwise: an expression lasts half a second and more
+ALL = 1e6  # looked at in a second: every frame
+SLACK = 0.01  # of the time between two frames to look at, by which one may come early: times are rounded
+LOST = 0.02  # of the frames that a file announces: fewer may be missing, for some formats only estimate them
+
+# FFmpeg otherwise writes of broken files on standard error, beside our own line; OpenCV reads this at first use.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class Frame(NamedTuple):
+    """A frame of a video: its number among all, from 0; its time in seconds; its pixels in RGB, upright."""
+
+    number: int
+    time: float
+    image: UInt8[np.ndarray, "h w 3"]
+
+
+def is_video(path: Path) -> bool:
+    """Whether the ending of a file's name is that of a video."""
+    return path.suffix.lower() in SUFFIXES
+
+
+class Announced(NamedTuple):
+    """What a file says of itself: how many frames :func:`frames` will give, and how many a second."""
+
+    frames: int
+    fps: float
+
+
+def announced(path: Path, fps: float) -> Announced:
+    """About what there is to look at; a video that cannot be read, or does not say it, has one frame."""
+    try:
+        video = _open(path)
+    except ImageError:
+        return Announced(1, fps)
+    count, rate = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    share = min(1.0, fps / rate) if rate > 0 else 1.0
+    return Announced(max(1, round(count * share)), share * rate if rate > 0 else fps)
+
+
+def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
+    """The first frame of every ``1 / fps`` seconds; all of them where the video has no more than ``fps``.
+
+    The others are decoded and passed over, as is what lies up to frame ``after``: which frames are given does not
+    depend on it.
+
+    Raises:
+        ImageError: missing, empty, of no known format, or without a frame; or, after the frames that could be read, a
+            file that ends before what it announces.
+
+    >>> from pathlib import Path
+    >>> [(frame.number, frame.time) for frame in frames(Path("clip.mp4"), fps=5.0)]
+    [(0, 0.0), (2, 0.2), (4, 0.4)]
+    """
+    video = _open(path)
+    try:
+        count, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
+        number, slot = 0, -1
+        while video.grab():
+            time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if number and time <= 0 < rate:  # a file without times
+                time = number / rate
+            this = int(time * fps + SLACK)
+            if this > slot:
+                slot = this
+                if number > after:
+                    yield Frame(number, time, _rgb(video, path))
+            number += 1
+    finally:
+        video.release()
+    if number == 0:
+        raise ImageError(f"{path}: the video has no frame that can be read")
+    if number < count * (1 - LOST) - 1:
+        raise ImageError(f"{path}: the video ends early: {number:,} of {count:,} frames could be read")
+
+
+def write_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> None:
+    """An MP4 file of pictures in RGB, all at the size of the first, which appears when it is whole; none without any.
+
+    Odd sides lose a pixel.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    remaining = iter(pictures)
+    first = next(remaining, None)
+    if first is None:
+        return
+    size = (first.shape[1], first.shape[0])
+    video = cv2.VideoWriter(str(partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    try:
+        if not video.isOpened():
+            raise ImageError(f"{path}: the video cannot be written")
+        for picture in chain([first], remaining):
+            fitting = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
+            video.write(cv2.cvtColor(fitting, cv2.COLOR_RGB2BGR))
+    finally:
+        video.release()
+    partial.replace(path)
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    if not path.exists():
+        raise ImageError(f"{path}: no such file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ImageError(f"{path}: the video is empty (0 bytes)")
+    name = str(path.absolute())  # a name that begins with a slash is no address and no protocol of FFmpeg's
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ImageError(f"{path}: a video whose name is not UTF-8 cannot be opened; rename it") from None
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+    cv2.utils.logging.setLogLevel(level)
+    if not video.isOpened():
+        raise ImageError(f"{path}: not a readable video")
+    return video
+
+
+def _rgb(video: cv2.VideoCapture, path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    fine, image = video.retrieve()
+    if not fine or image is None:
+        raise ImageError(f"{path}: a frame cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
