@@ -1,5 +1,6 @@
 """Videos as frames: which ones, when, upright, and one clear error for each that cannot be read."""
 
+import math
 import os
 import struct
 from operator import itemgetter
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from clips import greys, write_clip
-from ranfer.errors import ImageError
+from ranfer.errors import ConfigError, ImageError
 from ranfer.video import ALL, announced, frames, is_video, write_video
 
 
@@ -62,6 +63,12 @@ def test_a_film_that_was_taken_with_the_camera_on_its_side_is_upright(tmp_path):
     assert last.image.shape == (48, 64, 3)
     assert last.image[2:20, 2:28].mean() < 10
     assert last.image[30:, 40:].mean() > 60
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, math.inf, math.nan])
+def test_a_rate_that_is_none_is_refused(clip, fps):
+    with pytest.raises(ConfigError, match="positive number"):
+        next(frames(clip, fps))
 
 
 def test_what_is_no_video_is_one_error_that_names_it(tmp_path, capfd):

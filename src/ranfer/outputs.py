@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -171,7 +172,8 @@ class Results:
     def finish(self, video: Unfinished, error: str | None) -> None:
         """Append all that was found in a video, and where it could not be read to its end, why."""
         if video.path.exists():
-            self._file.write(video.path.read_bytes())
+            with video.path.open("rb") as lines:
+                shutil.copyfileobj(lines, self._file)
         self._append(video.source, [] if error is None else [{"source": video.source, "error": error}], error)
         video.path.unlink(missing_ok=True)
 
@@ -201,20 +203,25 @@ class Unfinished:
         self.path, self.source = path, source
         self.last, self.frames = -1, 0
         self._follow = Tracker()
-        if not path.exists():
-            return
-        whole = path.read_bytes()
-        whole = whole[: whole.rfind(b"\n") + 1]
-        path.write_bytes(whole)
-        groups = list(read_pictures(path))[:-1]
-        for group in groups:
-            faces = [line for line in group if line["box"] is not None]
-            self._follow.remember(
-                group[0]["time"], [tuple(line["box"]) for line in faces], [line["track"] for line in faces]
-            )
-            self.last, self.frames = group[0]["frame"], self.frames + 1
-        lines = whole.splitlines(keepends=True)[: sum(map(len, groups))]
-        path.write_bytes(b"".join(lines))
+        if path.exists():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        group: list[dict[str, Any]] = []  # the lines of a frame
+        start = end = 0
+        with self.path.open("r+b") as file:
+            for number, text in enumerate(file, start=1):
+                if not text.endswith(b"\n"):
+                    break
+                line = _parse(text, f"{self.path}:{number}")
+                if group and line["frame"] != group[0]["frame"]:
+                    faces = [(tuple(face["box"]), face["track"]) for face in group if face["box"] is not None]
+                    self._follow.remember(group[0]["time"], [box for box, _ in faces], [track for _, track in faces])
+                    self.last, self.frames = group[0]["frame"], self.frames + 1
+                    group, start = [], end
+                group.append(line)
+                end += len(text)
+            file.truncate(start)
 
     def write(self, frame: int, time: float, faces: Sequence[Face]) -> None:
         """Append what was found in the next frame."""

@@ -195,13 +195,12 @@ def _draw_video(video: Unfinished, path: Path, fps: float) -> None:
     if not video.path.exists():
         return  # no frame could be read
     source = Path(video.source)
-    faces = {group[0]["frame"]: _faces(group) for group in read_pictures(video.path)}
 
     def drawn() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         with suppress(ImageError):  # of a file that ends early; it has been said
-            for frame in frames(source, fps):
+            for frame, lines in zip(frames(source, fps), read_pictures(video.path), strict=True):
                 small, scale = fit(frame.image)
-                yield np.asarray(annotate(small, faces.get(frame.number, []), scale))
+                yield np.asarray(annotate(small, _faces(lines), scale))
 
     write_video(path, drawn(), announced(source, fps).fps)
 
@@ -225,10 +224,8 @@ def _write_sheet(lines: Path, path: Path) -> None:
     total = 0
     for source, groups in groupby(read_pictures(lines), key=lambda group: group[0]["source"]):
         total += 1
-        views = [group for group in groups if "error" not in group[0]]
-        if len(shown) == ON_SHEET or not views:
+        if len(shown) == ON_SHEET or (view := _telling(groups)) is None:
             continue
-        view = next((view for view in views if view[0]["box"]), views[0])
         try:
             small, scale = fit(_image(Path(source), view[0]), CELL, CELL)
         except ImageError:
@@ -239,6 +236,17 @@ def _write_sheet(lines: Path, path: Path) -> None:
     if shown:
         title = f"pictures: {total}" if len(shown) == total else f"pictures: {len(shown)} of {total}"
         _save(contact_sheet(shown, title), path)
+
+
+def _telling(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
+    """Of the pictures of a source the first with a face, or else the first that could be read."""
+    first = None
+    for group in groups:
+        if "error" not in group[0]:
+            if group[0]["box"] is not None:
+                return group
+            first = first or group
+    return first
 
 
 def _image(path: Path, line: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.errors import ImageError
+from ranfer.errors import ConfigError, ImageError
 
 # What is taken for a video; all other files are tried as pictures.
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
@@ -64,6 +65,7 @@ def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
     depend on it.
 
     Raises:
+        ConfigError: ``fps`` is no positive number.
         ImageError: missing, empty, of no known format, or without a frame; or, after the frames that could be read, a
             file that ends before what it announces.
 
@@ -71,6 +73,8 @@ def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
     >>> [(frame.number, frame.time) for frame in frames(Path("clip.mp4"), fps=5.0)]
     [(0, 0.0), (2, 0.2), (4, 0.4)]
     """
+    if not 0 < fps < math.inf:
+        raise ConfigError(f"fps must be a positive number, got {fps:g}")
     video = _open(path)
     try:
         count, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
