@@ -148,6 +148,16 @@ def test_a_stop_while_a_video_comes_over_loses_nothing(tmp_path, kept):
     assert results.path.read_bytes() == whole
 
 
+def test_a_video_that_was_begun_is_not_gone_on_with_by_other_settings(tmp_path):
+    with Results(tmp_path, SETTINGS, {}) as results:
+        fill(results.begin("clip.mp4"))
+    assert results.path.stat().st_size == 0
+    with pytest.raises(ConfigError, match=r"other settings \(classes: 8, now 7\).*unfinished-\*.jsonl"):
+        Results(tmp_path, SETTINGS | {"classes": 7}, {})
+    with Results(tmp_path, SETTINGS, {}) as results:
+        assert results.begin("clip.mp4").last == 3
+
+
 def test_a_video_that_ends_early_keeps_what_was_found_and_says_why_it_ends(tmp_path):
     with Results(tmp_path, SETTINGS, {}) as results:
         video = results.begin("clip.mp4")

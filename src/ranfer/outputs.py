@@ -21,6 +21,7 @@ from ranfer.tracks import Tracker
 from ranfer.vocab import Attributes, Box, Expression, Occlusion
 
 LINES, ABOUT = "predictions.jsonl", "predictions.meta.json"
+GROWING = "unfinished-{}.jsonl"  # by a hash of the video's name
 
 
 def to_lines(
@@ -145,11 +146,13 @@ class Results:
         self.path = folder / LINES
         self.done: dict[str, str | None]  # by source: why it could not be read, or None
         folder.mkdir(parents=True, exist_ok=True)
-        if self.path.exists() and self.path.stat().st_size:
+        self.done, end = {}, 0
+        begun = self.path.exists() and self.path.stat().st_size > 0
+        if begun or any(folder.glob(GROWING.format("*"))):
             _check_settings(folder, settings)
-            self.done, end = _done(self.path, again)
+            if begun:
+                self.done, end = _done(self.path, again)
         else:
-            self.done, end = {}, 0
             text = json.dumps({"settings": settings, "ranfer": revision(), "model": about}, indent=2)
             partial = folder / (ABOUT + ".partial")
             partial.write_text(text + "\n", encoding="utf-8")
@@ -232,7 +235,7 @@ class Unfinished:
 
 
 def _growing(folder: Path, source: str) -> Path:
-    return folder / f"unfinished-{hashlib.sha256(os.fsencode(source)).hexdigest()[:16]}.jsonl"
+    return folder / GROWING.format(hashlib.sha256(os.fsencode(source)).hexdigest()[:16])
 
 
 def _encode(lines: Sequence[Mapping[str, Any]]) -> bytes:
@@ -241,7 +244,7 @@ def _encode(lines: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    cure = f"choose another --out, or remove {folder / LINES} to start anew"
+    cure = f"choose another --out, or remove {folder / LINES} and {GROWING.format('*')} beside it to start anew"
     try:
         earlier = dict(json.loads((folder / ABOUT).read_bytes())["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
