@@ -177,7 +177,7 @@ def test_half_weights_take_half_the_space_and_only_half_weights_are_stored(tmp_p
 def test_a_file_that_differs_is_refused_and_none_is_left(tmp_path, monkeypatch):
     model = trained()
     export(model, tmp_path / "m.onnx")
-    other = Graph(trained(normalization="softmax").model.eval(), 1.0, False)
+    other = Graph(trained(normalization="softmax").model.eval(), 1.0, False, 0.0)
     with pytest.raises(CheckpointError, match=r"m.onnx: the exported \w+ differ from PyTorch's"):
         check_parity(other, tmp_path / "m.onnx", lambda *size: (example_faces(*size),))
     monkeypatch.setattr("ranfer.onnx_file.TOLERANCE", -1.0)
