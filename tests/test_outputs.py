@@ -148,6 +148,23 @@ def test_a_stop_while_a_video_comes_over_loses_nothing(tmp_path, kept):
     assert results.path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("start", range(0, 60, 7))
+def test_a_face_that_went_unseen_for_a_second_has_the_number_of_one_run(tmp_path, start):
+    faces = [make_face(box=(10.004, 20.006, 80.5049, 99.251))]
+    frames = [(start + 12 * k, (start + 12 * k) / 60, [] if 5 <= k < 9 else faces) for k in range(12)]
+    with Results(tmp_path, SETTINGS, {}) as results:
+        whole, parts = results.begin("whole.mp4"), results.begin("parts.mp4")
+        for frame in frames:
+            whole.write(*frame)
+        for frame in frames[:8]:
+            parts.write(*frame)
+        again = results.begin("parts.mp4")
+        for frame in frames[7:]:
+            again.write(*frame)
+        tracks = [[line["track"] for line in read_lines(video.path)] for video in (whole, again)]
+    assert tracks[0] == tracks[1] == [0] * 5 + [None] * 4 + [0] * 3
+
+
 def test_a_video_that_was_begun_is_not_gone_on_with_by_other_settings(tmp_path):
     with Results(tmp_path, SETTINGS, {}) as results:
         fill(results.begin("clip.mp4"))

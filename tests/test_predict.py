@@ -1,5 +1,6 @@
 """Folders of pictures through the recognizer: order, failures, stops, tables and pictures, and the command itself."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -278,6 +279,32 @@ def test_a_drawn_video_shows_the_frames_that_were_looked_at(recognizer, photos, 
     assert shown[0].image.shape == (426, 640, 3)  # sides are even
     with Image.open(sheet) as picture:
         assert picture.width > 2 * 300
+
+
+def test_videos_that_cannot_be_drawn_or_have_long_names_do_not_stop_the_others(recognizer, photos, clip, tmp_path):
+    long = clip.rename("x" + 110 * "é" + ".avi")  # 200 bytes end in the middle of a letter
+    complaints = []
+    predict(recognizer, [long, photos[1]], tmp_path / "out", draw=True, complain=complaints.append)
+    assert complaints == []
+    drawn, _ = own_pictures(tmp_path / "out")
+    assert sorted(path.name[:8] for path in drawn.iterdir()) == ["00001-xé", "00002-01"]
+    odd = tmp_path / os.fsdecode(b"bad\xff")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system wants names in UTF-8")
+    predict(recognizer, [long, photos[1]], odd, draw=True, complain=complaints.append)
+    assert len(complaints) == 1 and "not UTF-8" in complaints[0]
+    assert len(lines_of(odd)) == 32
+
+
+def test_a_video_that_was_replaced_by_a_shorter_one_is_drawn_as_far_as_it_goes(recognizer, clip, tmp_path):
+    whole = clip.read_bytes()
+    predict(recognizer, [clip], tmp_path / "out", fps=ALL)
+    write_clip(clip, [couple(RED, GREEN)])
+    predict(recognizer, [clip], tmp_path / "out", fps=ALL, draw=True)
+    assert len(lines_of(tmp_path / "out")) == 60
+    assert clip.read_bytes() != whole
 
 
 def test_broken_videos_are_one_line_each_and_what_they_show_is_kept(recognizer, photos, clip, tmp_path):

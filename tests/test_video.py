@@ -71,6 +71,46 @@ def test_a_rate_that_is_none_is_refused(clip, fps):
         next(frames(clip, fps))
 
 
+def test_times_that_are_rounded_to_a_thousandth_lose_no_frames(tmp_path):
+    path = write_clip(tmp_path / "clip.mkv", greys(20), fps=60.0)
+    assert [frame.number for frame in frames(path, 60.0)] == list(range(20))
+
+
+class Clock:
+    """A capture whose times are given."""
+
+    def __init__(self, times):
+        self.times, self.place = times, -1
+
+    def grab(self):
+        self.place += 1
+        return self.place < len(self.times)
+
+    def get(self, key):
+        return {cv2.CAP_PROP_POS_MSEC: self.times[min(self.place, len(self.times) - 1)], cv2.CAP_PROP_FPS: 10.0}.get(
+            key, 0
+        )
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "times", [[0.0] * 6, [0.0, 100.0, 200.0, 0.0, 100.0, 200.0]], ids=["without times", "whose clock starts again"]
+)
+def test_a_file_has_all_its_frames_in_time(tmp_path, monkeypatch, times):
+    monkeypatch.setattr("ranfer.video._open", lambda path: Clock(times))
+    monkeypatch.setattr("ranfer.video._rgb", lambda video, path: np.zeros((4, 4, 3), dtype=np.uint8))
+    found = list(frames(tmp_path / "clip.mpg", ALL))
+    assert [frame.time for frame in found] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_a_frame_of_too_many_pixels_is_refused(tmp_path, monkeypatch, clip):
+    monkeypatch.setattr("ranfer.video.MOST_PIXELS", 1000)
+    with pytest.raises(ImageError, match=r"too many pixels \(64 x 48\)"):
+        next(frames(clip))
+
+
 def test_what_is_no_video_is_one_error_that_names_it(tmp_path, capfd):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "words.mp4").write_text("no video")

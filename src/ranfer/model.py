@@ -153,6 +153,10 @@ class RAN(nn.Module):
         what comes out: p ** (1 / temperature), normalised.
         """
         out = self(images, boxes, mask)
+        if turn and self.boxes is None:
+            raise ConfigError(
+                "turned views need regions that all faces share: those of one face would have to turn with it"
+            )
         views = turned(images, turn)
         logits = [out.logits, *(self(view, boxes, mask).logits for view in views)]
         if mirror:

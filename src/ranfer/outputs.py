@@ -228,7 +228,9 @@ class Unfinished:
 
     def write(self, frame: int, time: float, faces: Sequence[Face]) -> None:
         """Append what was found in the next frame."""
-        tracks = self._follow(time, [face.box for face in faces])
+        # As they will be read again, so that a resumed run numbers faces as a whole one does.
+        boxes = [(round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2)) for x0, y0, x1, y1 in (f.box for f in faces)]
+        tracks = self._follow(round(time, 4), boxes)
         with self.path.open("ab") as file:
             file.write(_encode(to_lines(self.source, faces, frame, time, tracks)))
         self.last, self.frames = frame, self.frames + 1

@@ -114,7 +114,10 @@ def predict(
                         continue
                     if view.video is not None:
                         if draw:
-                            _draw_video(view.video, folder / DRAWN / _drawn_name(view, ".mp4"), fps)
+                            try:
+                                _draw_video(view.video, folder / DRAWN / _drawn_name(view, ".mp4"), fps)
+                            except ImageError as error:
+                                complain(str(error))
                         results.finish(view.video, view.error)
                     elif view.error is None:
                         results.write(str(view.path), its_faces)
@@ -167,7 +170,7 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T],
 def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
     if view.frame is not None:
         pixels = view.frame.image
-        return _Looked(view._replace(frame=view.frame._replace(image=pixels[:0])), recognizer.find(pixels))
+        return _Looked(view._replace(frame=view.frame._replace(image=pixels[:0].copy())), recognizer.find(pixels))
     if view.video is not None:
         return _Looked(view, [])
     try:
@@ -180,7 +183,7 @@ def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
 
 
 def _drawn_name(view: _View, suffix: str) -> str:
-    stem = os.fsdecode(os.fsencode(view.path.stem)[:200])  # names of files end at 255 bytes
+    stem = os.fsencode(view.path.stem)[:200].decode(errors="ignore")  # names of files end at 255 bytes
     return f"{view.number:05d}-{stem}{suffix}"
 
 
@@ -198,7 +201,9 @@ def _draw_video(video: Unfinished, path: Path, fps: float) -> None:
 
     def drawn() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         with suppress(ImageError):  # of a file that ends early; it has been said
-            for frame, lines in zip(frames(source, fps), read_pictures(video.path), strict=True):
+            for frame, lines in zip(
+                frames(source, fps), read_pictures(video.path), strict=False
+            ):  # it may have changed
                 small, scale = fit(frame.image)
                 yield np.asarray(annotate(small, _faces(lines), scale))
 
@@ -253,4 +258,7 @@ def _image(path: Path, line: Mapping[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
     """The picture, or the frame of a video, that a line tells of."""
     if line["time"] is None:
         return decode_image(path, str(path))
-    return next(frames(path, ALL, after=line["frame"] - 1)).image
+    frame = next(frames(path, ALL, after=line["frame"] - 1), None)
+    if frame is None:
+        raise ImageError(f"{path}: has no frame {line['frame']} any more")
+    return frame.image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -20,10 +19,13 @@ SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", "
 FPS = 5.0  # looked at in a second unless told otherwise: an expression lasts half a second and more
 ALL = 1e6  # looked at in a second: every frame
 SLACK = 0.01  # of the time between two frames to look at, by which one may come early: times are rounded
-LOST = 0.02  # of the frames that a file announces: fewer may be missing, for some formats only estimate them
+ROUNDED = 0.001  # seconds: to these, some formats round times
+MOST_PIXELS = 178_000_000  # of a frame, as of a picture
+SLOWEST, FASTEST = 0.1, 240.0  # frames a second that a drawn video can have
 
 # FFmpeg otherwise writes of broken files on standard error, beside our own line; OpenCV reads this at first use.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", "1000000")  # packets of sound in a row, after which it gives up
 
 
 class Frame(NamedTuple):
@@ -66,24 +68,28 @@ def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
 
     Raises:
         ConfigError: ``fps`` is no positive number.
-        ImageError: missing, empty, of no known format, or without a frame; or, after the frames that could be read, a
-            file that ends before what it announces.
+        ImageError: missing, empty, of no known format, of too large frames, or without a frame; or, after the frames
+            that could be read, an AVI that ends before the end: other formats only estimate how many there are.
 
     >>> from pathlib import Path
     >>> [(frame.number, frame.time) for frame in frames(Path("clip.mp4"), fps=5.0)]
     [(0, 0.0), (2, 0.2), (4, 0.4)]
     """
-    if not 0 < fps < math.inf:
-        raise ConfigError(f"fps must be a positive number, got {fps:g}")
+    if not 0 < fps <= ALL:
+        raise ConfigError(f"fps must be a positive number of at most {ALL:g}, got {fps:g}")
     video = _open(path)
     try:
         count, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
-        number, slot = 0, -1
+        slack = min(max(SLACK, ROUNDED * fps), 0.99)
+        step = 1 / rate if rate > 0 else 0.04
+        number, slot, before, offset = 0, -1, -step, 0.0
         while video.grab():
-            time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if number and time <= 0 < rate:  # a file without times
-                time = number / rate
-            this = int(time * fps + SLACK)
+            time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000 + offset
+            if time <= before:  # a file without times, or one whose clock starts again
+                offset += before + step - time
+                time = before + step
+            before = time
+            this = int(time * fps + slack)
             if this > slot:
                 slot = this
                 if number > after:
@@ -93,7 +99,7 @@ def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
         video.release()
     if number == 0:
         raise ImageError(f"{path}: the video has no frame that can be read")
-    if number < count * (1 - LOST) - 1:
+    if path.suffix.lower() == ".avi" and number < count - 1:
         raise ImageError(f"{path}: the video ends early: {number:,} of {count:,} frames could be read")
 
 
@@ -105,13 +111,15 @@ def write_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "h w 3"]], fps:
     Raises:
         ImageError: it cannot be written.
     """
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    partial = path.absolute().with_name(f"{path.stem}.partial{path.suffix}")
+    _check_name(path)
     remaining = iter(pictures)
     first = next(remaining, None)
     if first is None:
         return
     size = (first.shape[1], first.shape[0])
-    video = cv2.VideoWriter(str(partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+    rate = min(max(fps, SLOWEST), FASTEST)
+    video = cv2.VideoWriter(str(partial), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
     try:
         if not video.isOpened():
             raise ImageError(f"{path}: the video cannot be written")
@@ -128,21 +136,33 @@ def _open(path: Path) -> cv2.VideoCapture:
         raise ImageError(f"{path}: no such file")
     if path.is_file() and path.stat().st_size == 0:
         raise ImageError(f"{path}: the video is empty (0 bytes)")
+    _check_name(path)
     name = str(path.absolute())  # a name that begins with a slash is no address and no protocol of FFmpeg's
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ImageError(f"{path}: a video whose name is not UTF-8 cannot be opened; rename it") from None
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     video = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     cv2.utils.logging.setLogLevel(level)
     if not video.isOpened():
         raise ImageError(f"{path}: not a readable video")
+    width, height = (int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MOST_PIXELS:
+        video.release()
+        raise ImageError(f"{path}: too many pixels ({width} x {height})")
     return video
 
 
+def _check_name(path: Path) -> None:
+    """OpenCV crashes on names that are no text."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ImageError(f"{path}: a video whose name is not UTF-8 cannot be opened; rename it") from None
+
+
 def _rgb(video: cv2.VideoCapture, path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    fine, image = video.retrieve()
-    if not fine or image is None:
-        raise ImageError(f"{path}: a frame cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    try:
+        fine, image = video.retrieve()
+        if fine and image is not None:
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    except cv2.error as error:
+        raise ImageError(f"{path}: a frame cannot be decoded ({' '.join(str(error).split())})") from error
+    raise ImageError(f"{path}: a frame cannot be decoded")

@@ -57,7 +57,7 @@ def predict(
         Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="Make a table of predictions.jsonl, too.")
     ] = "jsonl",
     fps: Annotated[
-        float | None, typer.Option(min=0.001, help="Frames of a video to look at, a second; 5 unless given.")
+        float | None, typer.Option(min=0.001, max=1e6, help="Frames of a video to look at, a second; 5 unless given.")
     ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Annotated copies and a contact sheet.")] = False,
     weights: Annotated[File, typer.Option(help="An ONNX file that ranfer exported; the package has one.")] = None,
