@@ -15,7 +15,7 @@ from ranfer.checkpoint import Trained, save_model, start_from
 from ranfer.cli import app
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
-from ranfer.errors import CheckpointError
+from ranfer.errors import CheckpointError, ConfigError
 from ranfer.export import Calibration, Graph, choose_trust, export, fit_temperature, sharpen
 from ranfer.model import RAN, turned
 from ranfer.onnx_file import check_parity, example_faces
@@ -142,6 +142,13 @@ def test_a_face_that_is_judged_turned_too_gets_the_mean_of_its_views(mirror):
         expected = torch.stack([model.model(view).logits.softmax(1) for view in views]).mean(dim=0)
     model.mirror, model.turn = mirror, 8.0
     np.testing.assert_allclose(model(faces, ["a", "b", "c"]).probabilities, expected, atol=1e-6)
+
+
+def test_faces_with_regions_of_their_own_are_not_judged_turned():
+    model = trained(regions=RegionsConfig(scheme="random", count=3))
+    model.turn = 8.0
+    with pytest.raises(ConfigError, match="regions that all faces share"):
+        model(np.zeros((2, 48, 48, 3), dtype=np.uint8), ["a", "b"])
 
 
 def test_turning_is_about_the_middle_and_by_the_angle_that_is_said():

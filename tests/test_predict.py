@@ -28,6 +28,17 @@ def left_or_nobody(image):
     return two_squares(image) if image.shape[1] > image.shape[0] else []
 
 
+def stopping(calls):
+    """A progress that is interrupted when it is called so many times."""
+    left = iter(range(calls - 1))
+
+    def stop(done, total):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return stop
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
@@ -91,15 +102,8 @@ def test_broken_pictures_are_one_line_each_and_the_rest_goes_on(recognizer, phot
 @pytest.mark.parametrize("stops", [1, 2])
 def test_stopped_and_called_again_the_files_are_those_of_one_run(recognizer, photos, tmp_path, stops):
     predict(recognizer, photos, tmp_path / "whole", draw=True)
-    calls = []
-
-    def stop(done, total):
-        calls.append(done)
-        if len(calls) == stops:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        predict(recognizer, photos, tmp_path / "out", draw=True, progress=stop)
+        predict(recognizer, photos, tmp_path / "out", draw=True, progress=stopping(stops))
     path = tmp_path / "out" / "predictions.jsonl"
     assert len({line["source"] for line in read_lines(path)}) == stops * GROUP
     path.write_bytes(path.read_bytes() + b'{"source": "torn')
@@ -232,15 +236,8 @@ def test_stopped_within_a_video_and_called_again_the_files_are_those_of_one_run(
 ):
     inputs = [photos[1], clip, photos[2]]
     predict(recognizer, inputs, tmp_path / "whole", draw=True, fps=ALL)
-    calls = []
-
-    def stop(done, total):
-        calls.append(done)
-        if len(calls) == stops:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        predict(recognizer, inputs, tmp_path / "out", draw=True, fps=ALL, progress=stop)
+        predict(recognizer, inputs, tmp_path / "out", draw=True, fps=ALL, progress=stopping(stops))
     looked_at = []
 
     def counting(image):
@@ -299,12 +296,10 @@ def test_videos_that_cannot_be_drawn_or_have_long_names_do_not_stop_the_others(r
 
 
 def test_a_video_that_was_replaced_by_a_shorter_one_is_drawn_as_far_as_it_goes(recognizer, clip, tmp_path):
-    whole = clip.read_bytes()
     predict(recognizer, [clip], tmp_path / "out", fps=ALL)
     write_clip(clip, [couple(RED, GREEN)])
     predict(recognizer, [clip], tmp_path / "out", fps=ALL, draw=True)
     assert len(lines_of(tmp_path / "out")) == 60
-    assert clip.read_bytes() != whole
 
 
 def test_broken_videos_are_one_line_each_and_what_they_show_is_kept(recognizer, photos, clip, tmp_path):

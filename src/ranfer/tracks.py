@@ -7,9 +7,8 @@ from collections.abc import Sequence
 Corners = tuple[float, float, float, float]
 
 OVERLAP = 0.3  # intersection over union of a face's boxes in two frames, at least
-PATIENCE = (
-    1.001  # seconds for which a face may go unseen; a face of the frame before is known however long that is past
-)
+# Seconds for which a face may go unseen; a face of the frame before is known however long that is past.
+PATIENCE = 1.001
 
 
 class Tracker:
