@@ -98,8 +98,8 @@ class DataConfig(Settings):
     """Which faces are learnt and which choose the best epoch: never those of a test, unless that is said aloud."""
 
     source: str = ""  # FORMAT:PATH
-    train: str = "train"
-    valid: str = "valid"
+    train: str = "train"  # several splits are joined by +, as in train+valid
+    valid: str | None = "valid"  # None: no epoch is chosen, and the last is taken
     held_out: float = Field(0.0, ge=0, lt=1)  # this share of the training faces chooses the epoch, instead of ``valid``
     fold: int = Field(0, ge=0)  # which such share, from 0: runs over all 1 / held_out of them cross-validate
     choose_on_test: bool = False  # let ``valid: test`` choose it; every report of the model will say so
@@ -115,17 +115,27 @@ class DataConfig(Settings):
             )
         return value
 
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """The splits that are learnt."""
+        return tuple(self.train.split("+"))
+
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
-        if self.train == "test":
+        if "test" in self.learnt:
             raise ValueError("the test split is not to be learnt")
+        if len(set(self.learnt)) < len(self.learnt):
+            raise ValueError(f"a split stands twice in {self.train!r}")
         if self.fold and not 0 < self.fold * self.held_out < 1 - 1e-6:
             raise ValueError(f"fold {self.fold}: with held_out {self.held_out:g} there are not so many folds")
         if self.held_out:
             if self.choose_on_test:
                 raise ValueError("held_out and choose_on_test both say what chooses the epoch")
-        elif self.train == self.valid:
-            raise ValueError(f"the split {self.train!r} cannot be both learnt and used to choose the best epoch")
+        elif self.valid in self.learnt:
+            raise ValueError(
+                f"the split {self.valid!r} cannot be both learnt and used to choose the best epoch; "
+                "valid=null takes the last epoch, whatever it is worth"
+            )
         elif (self.valid == "test") != self.choose_on_test:
             raise ValueError(
                 "an epoch chosen on the test split flatters: set held_out, such as 0.1, to let a part of the training "
@@ -171,6 +181,7 @@ class ScheduleConfig(Settings):
     """The learning rate over the run."""
 
     name: Literal["cosine", "step"] = "cosine"
+    epochs: PositiveInt | None = None  # that it is drawn for, where the run is shorter and breaks it off
     warmup: float = Field(1.0, ge=0)  # epochs of linear rise
     steps: tuple[float, ...] = (0.3, 0.5, 0.8)  # step: fractions of the epochs after which the rate falls
     factor: float = Field(0.1, gt=0, le=1)  # step: to this part

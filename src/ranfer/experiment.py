@@ -202,7 +202,10 @@ def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path
 
 
 def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
-    dataset, split = open_dataset(config.data.source), table.split or config.data.valid
+    split = table.split or config.data.valid
+    if split is None:
+        raise ConfigError("split: say what to judge on, for no split chooses the epoch")
+    dataset = open_dataset(config.data.source)
     if taken := {split, DRAWN} & table.subsets.keys():
         raise ConfigError(f"subsets: {min(taken)!r} is the name of all faces; choose another")
     lists = {name: read_list(path) for name, path in table.subsets.items()}
@@ -292,7 +295,8 @@ def _collect(
 
 
 def _row(table: ExperimentConfig, name: str, seeds: tuple[int, ...], config: TrainConfig, dataset: Dataset) -> Row:
-    faces = int(label(dataset.split(config.data.train), config.data.label_rule).kept.sum())
+    learnt = [sample for split in config.data.learnt for sample in dataset.split(split)]
+    faces = int(label(learnt, config.data.label_rule).kept.sum())
     cost = multiply_adds(config.model)
     faces -= faces % config.batch  # what is left over after the last full batch waits for another epoch
     start = table.rows[name].starts_from

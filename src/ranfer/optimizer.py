@@ -16,6 +16,7 @@ from ranfer.errors import ConfigError
 
 def learning_rate(schedule: ScheduleConfig, epochs: int, epoch: float) -> float:
     """The factor on the learning rate after ``epoch`` epochs (a fraction counts steps): warm-up, then the schedule."""
+    epochs = max(epochs, schedule.epochs or 0)
     if epoch < schedule.warmup:
         return (epoch + 1e-3) / (schedule.warmup + 1e-3)
     if schedule.name == "step":

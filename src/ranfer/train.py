@@ -47,8 +47,9 @@ class LossError(RanferError):
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
     """Train, and leave in ``out`` the best and the last checkpoint, ``metrics.jsonl`` and TensorBoard's events.
 
-    The epoch is chosen on the validation split (majority), by ``choose_by``. Each epoch draws its random numbers from a
-    seed of its own, so that a run that was interrupted and resumed ends in the weights of one that was not.
+    The epoch is chosen on the validation split (majority), by ``choose_by``; without one, the last is taken. Each epoch
+    draws its random numbers from a seed of its own, so that a run that was interrupted and resumed ends in the weights
+    of one that was not.
 
     Returns:
         The path of the best checkpoint.
@@ -80,8 +81,9 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     if config.model.regions.scheme == "landmark":
         learn = replace(learn, points=find_points(learn))
     learn = learn.on(fabric.device)
-    valid, valid_hash = load_faces(config, dataset, to_choose, "majority")
-    console.print(f"{len(learn.samples):,} faces to learn from, {len(valid.samples):,} to validate on", highlight=False)
+    valid, valid_hash = load_faces(config, dataset, to_choose, "majority") if to_choose else (None, None)
+    chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
+    console.print(f"{len(learn.samples):,} faces to learn from, {chosen_on}", highlight=False)
 
     torch.manual_seed(config.seed)
     model = RAN(config.model)
@@ -143,7 +145,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             seconds = time.perf_counter() - started
 
             chosen_model = model if average is None else cast(RAN, average.module)
-            figures = validate(chosen_model, valid)
+            figures = validate(chosen_model, valid) if valid else {}
             history.append({"epoch": epoch, "lr": rate, **total.figures(), **figures, "seconds": round(seconds, 2)})
             if writer is not None:
                 said = about | {"epoch": epoch, "figures": figures, "train_label_rule": config.data.label_rule}
@@ -158,23 +160,25 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
             fabric.barrier()
             progress.console.print(
                 f"epoch {epoch:3d}  loss {history[-1]['loss']:.4f}  accuracy {history[-1]['accuracy']:.4f}  "
-                f"validation {figures['valid_accuracy']:.4f}  {seconds:.0f} s",
+                + (f"validation {figures['valid_accuracy']:.4f}  " if figures else "")
+                + f"{seconds:.0f} s",
                 highlight=False,
             )
     if writer is not None:
         writer.close()
     best = best_of(history, config.choose_by)
-    console.print(
-        f"best: epoch {best['epoch']}, {best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces "
-        f"(majority); {out / BEST}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    worth = f"{best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces (majority)" if valid else "last"
+    console.print(f"best: epoch {best['epoch']}, {worth}; {out / BEST}", highlight=False, soft_wrap=True)
     return out / BEST
 
 
 def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
-    """The epoch with the highest validation accuracy, or the lowest log loss; of several, the first."""
+    """The epoch with the highest validation accuracy, or the lowest log loss; of several, the first.
+
+    Where none was validated, it is the last.
+    """
+    if "valid_accuracy" not in history[-1]:
+        return history[-1]
     if by == "accuracy":
         return max(history, key=lambda past: past["valid_accuracy"])
     return min(history, key=lambda past: past["valid_log_loss"])
@@ -184,7 +188,7 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
     """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
     data, initial = config.data, config.initial or config.model.backbone.initial
     part = f", fold {data.fold}" if data.fold else ""
-    chosen = f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid
+    chosen = f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid or "none, the last"
     return {
         "dataset": dataset.origin,
         "split": data.train,

@@ -48,10 +48,10 @@ class Faces:
 
 
 def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample]]:
-    """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids."""
-    learn = dataset.split(data.train)
+    """The samples to learn from, and those that choose the epoch: a split, training faces by a hash of ids, or none."""
+    learn = [sample for split in data.learnt for sample in dataset.split(split)]
     if not data.held_out:
-        return learn, dataset.split(data.valid)
+        return learn, [] if data.valid is None else dataset.split(data.valid)
     places = (int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") / 2**32 for sample in learn)
     held = [data.fold * data.held_out <= place < (data.fold + 1) * data.held_out for place in places]
     return list(compress(learn, (not one for one in held))), list(compress(learn, held))
