@@ -62,7 +62,11 @@ def test_anybodys_classifier_is_judged_from_its_onnx_file(drawn, tmp_path):
 
 
 def test_a_file_of_ours_needs_no_labels(drawn, tmp_path):
-    judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
+    told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
+    assert "learnt" not in told.stdout
+    knows = {"dataset": "ferplus", "split": "train+valid"}
+    told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx", training=knows))
+    assert "The model has learnt these faces: its figures say nothing of others." in told.stdout
 
 
 def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):

@@ -9,14 +9,16 @@ import pytest
 import torch
 from rich.console import Console
 from scipy.optimize import minimize_scalar
+from typer.testing import CliRunner
 
 from ranfer import checkpoint
 from ranfer.checkpoint import Trained, save_model, start_from
+from ranfer.checkpoint import load as load_checkpoint
 from ranfer.cli import app
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.export import Calibration, Graph, choose_trust, export, fit_temperature, sharpen
+from ranfer.export import Calibration, Graph, calibration, choose_trust, export, fit_temperature, sharpen
 from ranfer.model import RAN, turned
 from ranfer.onnx_file import check_parity, example_faces
 from ranfer.recognize import load
@@ -234,3 +236,18 @@ def test_the_command_exports_and_calibrates(tmp_path, capsys):
     told = json.loads(onnx.load(tmp_path / "m.onnx").metadata_props[0].value)
     assert 0.25 <= told["trust"]["temperature"] <= 4
     assert told["trust"]["n"] <= 40
+
+    learnt = {"training": {"dataset": "ferplus", "split": "train+valid"}}
+    save_model(tmp_path / "m.safetensors", model.model, learnt)
+    with pytest.raises(ConfigError, match=r"the model has learnt valid, .*--calibrate-as FILE.onnx"):
+        calibration(load_checkpoint(tmp_path / "m.safetensors"), f"ferplus:{data}", "valid")
+    other = [*arguments[:-1], str(tmp_path / "other.onnx"), "--calibrate-as"]
+    app([*other, str(tmp_path / "m.onnx")], standalone_mode=False)
+    taken = json.loads(onnx.load(tmp_path / "other.onnx").metadata_props[0].value)["trust"]
+    assert taken == told["trust"] | {"data": "ferplus valid, by m.onnx"}
+    app(arguments, standalone_mode=False)
+    for words, message in (
+        ([*other, str(tmp_path / "m.onnx")], "m.onnx: was not calibrated"),
+        ([*other, "a.onnx", "--calibrate", f"ferplus:{data}"], "only one of --calibrate and"),
+    ):
+        assert message in CliRunner().invoke(app, words).stderr.replace("\n", " ")

@@ -2,17 +2,18 @@
 
 import json
 import os
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ranfer.answers import PredictionsFile
+from ranfer.answers import PredictionsFile, answer
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.labels import label
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, write_predictions
-from ranfer.vocab import Expression
+from ranfer.vocab import Expression, Prediction
 
 
 @pytest.fixture
@@ -83,6 +84,28 @@ def test_a_table_names_pictures_labels_splits_and_ids(put, form):
     assert stack_faces(dataset, dataset.samples).shape == (2, 8, 8, 1)
     torn = f"{folder / 'table.jsonl'}:3: this last line is torn and dropped"
     assert dataset.surprises == ((torn,) if form == "jsonl" else ())
+
+
+def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
+    sides = {"a": 8, "b": 12, "c": 8, "d": 10}
+    for name, side in sides.items():
+        (tmp_path / "faces" / "fear").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (side + 1, side), (side, 0, 0)).save(tmp_path / "faces" / "fear" / f"{name}.png")
+    dataset = opened(tmp_path / "faces")
+
+    class Sizes:
+        description: ClassVar = {}
+
+        def __call__(self, faces, ids):
+            assert (faces[..., 0] == faces.shape[1]).all() and faces.shape[2] == faces.shape[1] + 1
+            return Prediction(np.full((len(ids), 8), faces.shape[1] / 100))
+
+    found = answer(Sizes(), dataset, dataset.samples)
+    assert found.ids == tuple(sides)
+    assert found.prediction.probabilities[:, 0].tolist() == [side / 100 for side in sides.values()]
+    (tmp_path / "faces" / "fear" / "b.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 4 faces cannot be read: .*b\.png"):
+        answer(Sizes(), dataset, dataset.samples)
 
 
 def test_the_table_of_classes_can_be_edited(put):

@@ -74,13 +74,18 @@ def test_what_a_model_does_not_tell_is_said_to_be_unknown(rafdb):
 @pytest.mark.parametrize(
     ("change", "split", "stamp"),
     [
+        ({"split": "valid+train"}, "train", "has learnt these faces"),
         ({"epoch_chosen_on": "test"}, "test", "chosen on the test split"),
         ({"split": "x", "epoch_chosen_on": "train"}, "train", "chosen on these same faces"),
         ({}, "train", "has learnt these faces"),
     ],
 )
 def test_what_flatters_is_stamped(rafdb, change, split, stamp):
-    (found,) = judged(rafdb, split, Neutral(**{**TRAINING, **change})).stamps
+    model = Neutral(**{**TRAINING, **change})
+    (found,) = judged(rafdb, split, model).stamps
+    assert found.startswith("The ") and stamp in found
+    (found,) = judged(rafdb, split, Neutral(), against=model).stamps
+    assert "The other model" in found or "of the other model was" in found
     assert stamp in found
 
 

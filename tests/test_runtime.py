@@ -51,7 +51,7 @@ def classifier(path, shape=("b", 1, 4, 4), outputs=8, kind=TensorProto.FLOAT, so
     )
 
 
-def ours(path, inputs=("faces",), labels=EIGHT):
+def ours(path, inputs=("faces",), labels=EIGHT, **about):
     """A file in the form of our exports that says the same of every face."""
     names = {"probabilities": np.full((1, 8), 0.125), "weight": np.full((1, 2), 0.5)}
     nodes = [
@@ -68,7 +68,7 @@ def ours(path, inputs=("faces",), labels=EIGHT):
         [helper.make_tensor_value_info(name, TensorProto.UINT8, ["b", "h", "w", 3]) for name in inputs],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", v.shape[1]]) for name, v in names.items()],
         constants,
-        {"ranfer": json.dumps({"labels": labels, "revision": "abc"})},
+        {"ranfer": json.dumps({"labels": labels, "revision": "abc", **about})},
     )
 
 

@@ -146,6 +146,18 @@ def test_the_epoch_is_chosen_by_accuracy_or_by_log_loss(settings, tmp_path, monk
         assert load(best).description["epoch"] == epoch
 
 
+def test_both_splits_may_be_learnt_with_no_epoch_chosen(settings, tmp_path):
+    console = quiet()
+    config = settings("data.train=train+valid", "data.valid=null", "choose_by=log_loss")
+    best = training.train(config, tmp_path / "run", console)
+    assert "136 faces to learn from, none to validate on" in console.file.getvalue()
+    assert same(best, training.train(config, tmp_path / "run", quiet(), resume=True))
+    said = load(best).description
+    assert (said["epoch"], said["figures"], said["data_hash"]["valid"]) == (3, {}, None)
+    told = {key: said["training"][key] for key in ("split", "faces", "epoch_chosen_on")}
+    assert told == {"split": "train+valid", "faces": 136, "epoch_chosen_on": "none, the last"}
+
+
 def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):
     best = training.train(settings(), tmp_path / "run", quiet())
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -223,6 +235,9 @@ def test_what_cannot_be_resumed_is_refused(settings, tmp_path):
         load(run / "last.safetensors")
     content = (run / "last.safetensors").read_bytes()
     tensors, about = read_tensors(run / "last.safetensors")
+    del about["config"]["schedule"]["epochs"]  # a setting that came later
+    write_tensors(run / "last.safetensors", tensors, about)
+    assert training.train(settings("epochs=1"), run, quiet(), resume=True) == run / "best.safetensors"
     for damaged, told, message in (
         (
             dict(list(tensors.items())[1:]),
@@ -304,6 +319,9 @@ def test_schedules_rise_and_fall_as_they_say():
     assert rates[20] == 1
     assert rates[60] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0)
+    long = ScheduleConfig(name="cosine", warmup=2, epochs=10)
+    assert [learning_rate(long, 6, epoch) for epoch in (1.0, 4.0, 6.0)] == [rates[10], rates[40], rates[60]]
+    assert learning_rate(long, 20, 20.0) == pytest.approx(0)
     step = ScheduleConfig(name="step", warmup=0)
     at = [0, 17.9, 18, 30, 47.9, 48, 59]
     expected = [1, 1, 0.1, 0.01, 0.01, 0.001, 0.001]
@@ -372,7 +390,9 @@ def test_values_that_no_run_could_use_are_refused_at_once(change, message):
 
 def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
     refused = {
-        "the test split is not to be learnt": {"train": "test"},
+        "the test split is not to be learnt": {"train": "train+test"},
+        "a split stands twice in 'train.train'": {"train": "train+train"},
+        "'valid' cannot be both learnt and used to choose": {"train": "train+valid"},
         "an epoch chosen on the test split flatters": {"valid": "test"},
         "both say what chooses the epoch": {"valid": "test", "choose_on_test": True, "held_out": 0.1},
         "only training faces are ever balanced": {"balanced": "valid"},

@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ranfer.data.dataset import Dataset, first_few, stack_faces
+from ranfer.data.dataset import Dataset, first_few, read_faces
 from ranfer.errors import DataError, RanferError
+from ranfer.images import by_shape
 from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, parse_expression
 
 BATCH = 128
@@ -48,7 +49,8 @@ class Answers:
         """The answers about some of the faces, in the order of the samples."""
         place = {face: row for row, face in enumerate(self.ids)}
         rows = np.array([place[sample.id] for sample in samples], dtype=np.int64)
-        return Answers(tuple(sample.id for sample in samples), self.predicted[rows], _take(self.prediction, rows))
+        told = None if self.prediction is None else _take(self.prediction, rows)
+        return Answers(tuple(sample.id for sample in samples), self.predicted[rows], told)
 
     def among(self, expressions: Sequence[Expression]) -> Answers:
         """The answers, had there been these expressions alone; where probabilities are unknown, as they are.
@@ -191,21 +193,22 @@ def answer(
     if isinstance(source, PredictionsFile):
         return source.answers(samples)
     parts: list[Prediction] = []
+    order: list[int] = []  # where the faces stand that were judged one after the other, those of one size together
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
-        found = source(stack_faces(dataset, batch, channels=3), [sample.id for sample in batch])
-        if not np.isfinite(found.probabilities).all():
-            raise RanferError(f"{source.description.get('file', 'the model')}: NaN for faces such as {batch[0].id}")
-        parts.append(found)
+        for alike, pixels in by_shape(read_faces(dataset, batch), BATCH):
+            found = source(pixels, [batch[place].id for place in alike])
+            if not np.isfinite(found.probabilities).all():
+                raise RanferError(f"{source.description.get('file', 'the model')}: NaN for faces such as {batch[0].id}")
+            parts.append(found)
+            order += [start + place for place in alike]
         if progress is not None:
             progress(start + len(batch))
-    joined = _join(parts)
+    joined = _take(_join(parts), np.argsort(order))
     return Answers(tuple(sample.id for sample in samples), joined.probabilities.argmax(axis=1), joined)
 
 
-def _take(prediction: Prediction | None, rows: Int[np.ndarray, " m"]) -> Prediction | None:
-    if prediction is None:
-        return None
+def _take(prediction: Prediction, rows: Int[np.ndarray, " m"]) -> Prediction:
     columns = {field.name: getattr(prediction, field.name) for field in fields(Prediction)}
     taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
     return Prediction(**taken)

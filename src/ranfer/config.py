@@ -300,3 +300,14 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
             f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {e['input']!r})" for e in error.errors()
         ]
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
+
+
+def completed(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a training run as an earlier version wrote them down, with the defaults of those that came later.
+
+    What makes no sense today is given back as it is.
+    """
+    try:
+        return TrainConfig.model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values

@@ -17,6 +17,7 @@ from ranfer.data.subsets import list_hash
 from ranfer.data.textfiles import to_jsonl, write_text
 from ranfer.errors import ConfigError, ImageError
 from ranfer.faces.attributes import AttributeModel, Estimate
+from ranfer.images import by_shape
 from ranfer.vocab import Attributes, Sample
 
 BATCH = 64  # faces in one call of the model, of one size
@@ -90,18 +91,17 @@ def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
 
 def _lines(dataset: Dataset, samples: Sequence[Sample], model: AttributeModel, done: Estimated) -> list[dict[str, Any]]:
     """The lines of a batch, in order; what they say is added to ``done``."""
-    by_shape: dict[tuple[int, ...], list[tuple[str, UInt8[np.ndarray, "h w 3"]]]] = {}
+    faces: dict[str, UInt8[np.ndarray, "h w 3"]] = {}
     for sample in samples:
         try:
-            face = dataset.image(sample)
+            faces[sample.id] = dataset.image(sample)
         except ImageError as error:
             done.errors[sample.id] = str(error)
-        else:
-            by_shape.setdefault(face.shape, []).append((sample.id, face))
     lines: dict[str, dict[str, Any]] = {}
-    for group in by_shape.values():
-        said: Estimate = model(np.stack([face for _, face in group]))
-        for (id_, _), attributes, points in zip(group, said.attributes(), said.landmarks, strict=True):
-            done.records[id_] = attributes
-            lines[id_] = to_line(id_, attributes) | {"landmarks": np.round(points, 4).tolist()}
+    ids = list(faces)
+    for places, pixels in by_shape(list(faces.values()), BATCH):
+        said: Estimate = model(pixels)
+        for place, attributes, points in zip(places, said.attributes(), said.landmarks, strict=True):
+            done.records[ids[place]] = attributes
+            lines[ids[place]] = to_line(ids[place], attributes) | {"landmarks": np.round(points, 4).tolist()}
     return [lines.get(sample.id) or {"id": sample.id, "error": done.errors[sample.id]} for sample in samples]

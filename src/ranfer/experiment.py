@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ranfer.answers import PredictionsFile
 from ranfer.checkpoint import load
-from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, override, parse, read_yaml
+from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, completed, override, parse, read_yaml
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
@@ -62,7 +62,13 @@ class Run:
             return False
         except ValueError as error:
             raise DataError(f"{self.folder / DONE}: damaged; remove it to judge this run again ({error})") from error
-        return bool(about == {**self.describe(), "judged": judged})
+        return bool(_completed(about) == {**self.describe(), "judged": judged})
+
+
+def _completed(about: dict[str, Any]) -> dict[str, Any]:
+    """A description by an earlier version, with the defaults of settings that came later."""
+    told = about | {"config": completed(about.get("config", {}))}
+    return told | {"start": _completed(about["start"])} if "start" in about else told
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from ranfer.answers import answer
 from ranfer.checkpoint import Trained
 from ranfer.data import open_dataset
+from ranfer.errors import CheckpointError, ConfigError
 from ranfer.evaluate import labelled
 from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
+from ranfer.protocol import has_learnt
 from ranfer.regions import names
+from ranfer.session import metadata, open_session
 from ranfer.vocab import Expression
 
 OUTPUTS = ("probabilities", "mu", "nu", "weight", "representation", "boxes")
@@ -112,16 +115,41 @@ class Calibration(NamedTuple):
 
 
 def calibration(trained: Trained, data: str, split: str) -> Calibration:
-    """Temperature and trust threshold of a model on a split (majority labels)."""
+    """Temperature and trust threshold of a model on a split (majority labels).
+
+    Raises:
+        ConfigError: the model has learnt that split, and is surer there than it should be.
+    """
     dataset = open_dataset(data)
+    if has_learnt(trained.description, dataset.origin, split):
+        raise ConfigError(
+            f"{data}: the model has learnt {split}, and would be trusted too often; choose faces that are new to it, "
+            "or take over the calibration of another one: --calibrate-as FILE.onnx"
+        )
     samples, truth, _ = labelled(dataset, split, "majority")
     answers = answer(trained, dataset, samples)
     assert answers.prediction is not None
     probabilities = answers.prediction.probabilities
     temperature = fit_temperature(probabilities, truth)
     return Calibration(
-        temperature, *choose_trust(sharpen(probabilities, temperature), truth), len(truth), f"{dataset.name} {split}"
+        temperature, *choose_trust(sharpen(probabilities, temperature), truth), len(truth), f"{dataset.origin} {split}"
     )
+
+
+def calibration_of(path: Path) -> Calibration:
+    """Temperature and trust threshold of an exported file, for a model that has learnt the faces they were chosen on.
+
+    Raises:
+        CheckpointError: no file that ``ranfer export`` wrote.
+        ConfigError: it was not calibrated.
+    """
+    told = metadata(open_session(path))
+    if told is None:
+        raise CheckpointError(f"{path}: expected a file that ranfer export wrote")
+    if told.get("trust") is None:
+        raise ConfigError(f"{path}: was not calibrated, and has nothing to take over")
+    fitted = Calibration(**told["trust"])
+    return fitted._replace(data=f"{fitted.data}, by {path.name}")
 
 
 def fit_temperature(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> float:

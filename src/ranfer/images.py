@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,22 @@ def as_rgb(picture: Picture, name: str) -> UInt8[np.ndarray, "h w 3"]:
         raise ImageError(f"{expected}; got {picture.dtype} {picture.shape}")
     wide = picture.reshape(*picture.shape[:2], channels)
     return np.ascontiguousarray(np.broadcast_to(wide, (*picture.shape[:2], 3)))
+
+
+def by_shape(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ c"]], most: int
+) -> Iterator[tuple[list[int], UInt8[np.ndarray, "b h w c"]]]:
+    """Pictures of any sizes as batches of one size, of ``most`` pictures at most: which they are, and their pixels.
+
+    >>> import numpy as np
+    >>> pictures = [np.zeros((side, side, 3), dtype=np.uint8) for side in (48, 32, 48)]
+    >>> [(places, batch.shape) for places, batch in by_shape(pictures, 64)]
+    [([0, 2], (2, 48, 48, 3)), ([1], (1, 32, 32, 3))]
+    """
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(pictures):
+        places.setdefault(picture.shape, []).append(place)
+    for alike in places.values():
+        for start in range(0, len(alike), most):
+            batch = alike[start : start + most]
+            yield batch, np.stack([pictures[place] for place in batch])

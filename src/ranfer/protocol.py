@@ -7,7 +7,7 @@ list that holds the very ids of a published one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -142,21 +142,27 @@ def protocol(evaluation: Evaluation) -> Protocol:
         teachers=(", ".join(training.get("teachers", [])) or "none") if training else UNTOLD,
         test_time_augmentation=UNTOLD if predictions else _augmentation(evaluation.source),
         comparable={evaluation.split: _compare_split(evaluation), **groups},
-        stamps=_stamps(evaluation, training),
+        stamps=tuple(_stamps(evaluation)),
     )
 
 
-def _stamps(evaluation: Evaluation, training: dict[str, Any]) -> tuple[str, ...]:
-    here = (evaluation.dataset.origin, evaluation.split)
-    chosen = training.get("epoch_chosen_on")
-    stamps = []
-    if chosen == "test":
-        stamps.append("The epoch was chosen on the test split, which flatters every figure on it.")
-    elif (training.get("dataset"), chosen) == here:
-        stamps.append("The epoch was chosen on these same faces, which flatters the figure.")
-    if (training.get("dataset"), training.get("split")) == here:
-        stamps.append("The model has learnt these faces.")
-    return tuple(stamps)
+def has_learnt(source: Mapping[str, Any], origin: str, split: str) -> bool:
+    """Whether a model's own description says that it learnt this split of the dataset of this name."""
+    training = source.get("training") or {}
+    return training.get("dataset") == origin and split in training.get("split", "").split("+")
+
+
+def _stamps(evaluation: Evaluation) -> Iterator[str]:
+    origin, split = evaluation.dataset.origin, evaluation.split
+    for who, source in (("model", evaluation.source), ("other model", evaluation.against or {})):
+        training = source.get("training") or {}
+        chosen = training.get("epoch_chosen_on")
+        if chosen == "test":
+            yield f"The epoch of the {who} was chosen on the test split, which flatters every figure on it."
+        elif (training.get("dataset"), chosen) == (origin, split):
+            yield f"The epoch of the {who} was chosen on these same faces, which flatters the figure."
+        if has_learnt(source, origin, split):
+            yield f"The {who} has learnt these faces: its figures say nothing of others."
 
 
 def _compare_split(evaluation: Evaluation) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, open_detector, shrink_to, whole_picture
-from ranfer.images import Picture, as_rgb
+from ranfer.images import Picture, as_rgb, by_shape
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
 from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
@@ -228,18 +228,12 @@ class Recognizer:
         """
         flat = [one for picture in found for one in picture]
         faces: dict[int, Face] = {}
-        by_size: dict[tuple[int, ...], list[int]] = {}
-        for place, one in enumerate(flat):
-            by_size.setdefault(one.pixels.shape, []).append(place)
-        for places in by_size.values():
-            for start in range(0, len(places), BATCH):
-                batch = places[start : start + BATCH]
-                pixels = np.stack([flat[place].pixels for place in batch])
-                ids = [hashlib.sha256(face).hexdigest() for face in pixels]  # random regions follow from the face alone
-                said, seen = self._parts.model(pixels, ids), self._parts.attributes(pixels)
-                if not np.isfinite(said.probabilities).all():
-                    raise CheckpointError(f"{self.description['file']}: its probabilities are not finite numbers")
-                faces |= {place: self._face(flat[place].detection, said, seen, row) for row, place in enumerate(batch)}
+        for places, pixels in by_shape([one.pixels for one in flat], BATCH):
+            ids = [hashlib.sha256(face).hexdigest() for face in pixels]  # random regions follow from the face alone
+            said, seen = self._parts.model(pixels, ids), self._parts.attributes(pixels)
+            if not np.isfinite(said.probabilities).all():
+                raise CheckpointError(f"{self.description['file']}: its probabilities are not finite numbers")
+            faces |= {place: self._face(flat[place].detection, said, seen, row) for row, place in enumerate(places)}
         in_order = iter(range(len(flat)))
         return [[faces[next(in_order)] for _ in picture] for picture in found]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ranfer.checkpoint import STATE_FORMAT, read_tensors, write_tensors
+from ranfer.config import completed
 from ranfer.errors import CheckpointError
 
 
@@ -40,9 +41,8 @@ def read_state(
         raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
     if lacking := [key for key in ("config", "data_hash", "epoch", "history") if key not in said]:
         raise CheckpointError(f"{path}: damaged, for it lacks {', '.join(lacking)}; remove it to train from the start")
-    for key in ("config", "data_hash"):
-        differing = _differences(said[key], about[key])
-        if differing:
+    for was, now in ((completed(said["config"]), about["config"]), (said["data_hash"], about["data_hash"])):
+        if differing := _differences(was, now):
             raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     slots: dict[int, dict[str, Tensor]] = {}

@@ -14,6 +14,7 @@ from ranfer.cli.annotate import annotate
 from ranfer.cli.console import Commands, File, err, need_pytorch, out, progress_bars
 from ranfer.cli.data import data
 from ranfer.cli.evaluate import evaluate
+from ranfer.errors import ConfigError
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data, name="data")
@@ -172,6 +173,9 @@ def export(
         str | None, typer.Option(metavar="DATA", help="Choose temperature and trust threshold on these faces.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split of DATA to calibrate on.")] = "valid",
+    calibrate_as: Annotated[
+        File, typer.Option(help="Take over temperature and trust threshold of another file that ranfer exported.")
+    ] = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Judge each face and its mirror image, and take the mean: twice the time.")
     ] = False,
@@ -184,13 +188,18 @@ def export(
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
     need_pytorch("export")
     from ranfer.checkpoint import load
-    from ranfer.export import calibration, export
+    from ranfer.export import calibration, calibration_of, export
 
+    if calibrate is not None and calibrate_as is not None:
+        raise ConfigError("give only one of --calibrate and --calibrate-as")
     trained = load(weights)
     trained.mirror, trained.turn = mirror, turn
     fitted = None
     if calibrate is not None:
         fitted = calibration(trained, calibrate, split)
+    elif calibrate_as is not None:
+        fitted = calibration_of(calibrate_as)
+    if fitted is not None:
         out.print(str(fitted), markup=False)
     worst = export(trained, file, fitted, half=not full)
     size = file.stat().st_size / 1e6

@@ -153,6 +153,8 @@ def _print_summary(report: dict[str, Any], folder: Path) -> None:
             row += [difference, f"{p:.4f}" if p >= 1e-4 else "< 0.0001"]
         table.add_row(escape(name), *row)
     out.print(table)
+    for stamp in report["protocol"]["stamps"]:
+        out.print(stamp, style="bold", soft_wrap=True)
     out.print(f"label rule {report['label_rule']}; report in {folder / 'report.md'}", markup=False, soft_wrap=True)
 
 

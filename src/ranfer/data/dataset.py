@@ -69,8 +69,8 @@ class Dataset:
 
     @property
     def origin(self) -> str:
-        """The name of the dataset that the faces come from, also where a manifest brought them."""
-        return self.source or self.name
+        """The dataset that the faces come from, also where a manifest brought them; of a folder its name, too."""
+        return self.source or (f"{self.name}:{self.path.name}" if self.name == "folder" else self.name)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -149,6 +149,24 @@ def last_row_wins(rows: Iterable[tuple[str, Sample]], surprises: list[str]) -> l
     return [sample for _, sample in seen.values()]
 
 
+def read_faces(dataset: Dataset, samples: Sequence[Sample]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """The faces of the samples as RGB, each of its own size.
+
+    Raises:
+        DataError: as of :func:`stack_faces`, but for sizes.
+    """
+    _require_framed(dataset)
+    faces: list[UInt8[np.ndarray, "_ _ 3"]] = []
+    unread: list[ImageError] = []
+    for sample in samples:
+        try:
+            faces.append(dataset.image(sample))
+        except ImageError as error:
+            unread.append(error)
+    _require_read(unread, samples)
+    return faces
+
+
 def stack_faces(
     dataset: Dataset,
     samples: Sequence[Sample],
@@ -165,11 +183,7 @@ def stack_faces(
         DataError: some faces cannot be read (all of them are counted, the first few named), ``size`` is None and
             the faces are not square or not of one size, or the dataset holds stills.
     """
-    if dataset.stills:
-        raise DataError(
-            f"{dataset.path}: these are film stills, whose faces must be found first: ranfer data prepare "
-            f"{dataset.name}:{dataset.path} --out FILE.jsonl, then use manifest:FILE.jsonl"
-        )
+    _require_framed(dataset)
     rows = cached_rows(dataset, samples, channels, size)
     if rows is not None:
         assert dataset.cache is not None
@@ -190,12 +204,24 @@ def stack_faces(
                 faces[index] = face
         if progress is not None:
             progress(index + 1)
-    if unread:
-        raise DataError(f"{len(unread)} of {len(samples)} faces cannot be read: {first_few(unread)}")
+    _require_read(unread, samples)
     if len(sizes) > 1 or faces.shape[1] != faces.shape[2]:
         found = first_few(f"{count} of {name}" for name, count in sizes.most_common())
         raise DataError(f"{dataset.path}: expected square faces of one size, or a size to give them; got {found}")
     return faces
+
+
+def _require_framed(dataset: Dataset) -> None:
+    if dataset.stills:
+        raise DataError(
+            f"{dataset.path}: these are film stills, whose faces must be found first: ranfer data prepare "
+            f"{dataset.name}:{dataset.path} --out FILE.jsonl, then use manifest:FILE.jsonl"
+        )
+
+
+def _require_read(unread: Sequence[ImageError], samples: Sequence[Sample]) -> None:
+    if unread:
+        raise DataError(f"{len(unread)} of {len(samples)} faces cannot be read: {first_few(unread)}")
 
 
 def cached_rows(

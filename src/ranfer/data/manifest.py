@@ -98,7 +98,7 @@ def prepare(
     unreadable = [line["error"] for line in _lines(log) if "error" in line]
     missed = sum(line["attributes"].get("found") == 0 for line in _lines(log))
     published = {split: counts._asdict() for split, counts in dataset.published.items()}
-    told = {"source": dataset.name, "published": published, "unreadable": len(unreadable), "missed": missed}
+    told = {"source": dataset.origin, "published": published, "unreadable": len(unreadable), "missed": missed}
     del faces
     partial.replace(cache)
     write_text(notes, json.dumps({"key": key, "shape": shape, "chunk": CHUNK, **told, "sha256": digests}) + "\n")
@@ -214,7 +214,7 @@ def _open_cache(path: Path) -> tuple[UInt8[np.ndarray, "n side side c"], dict[st
 def _line(dataset: Dataset, sample: Sample) -> dict[str, Any]:
     place = {"id": sample.id, "image": str(sample.location), "box": sample.box, "landmarks": sample.landmarks}
     told = {"votes": sample.votes, "split": sample.split, "attributes": dict(sample.codes)}
-    return place | told | {"source": dataset.name}
+    return place | told | {"source": dataset.origin}
 
 
 def _key(dataset: Dataset, size: int, channels: int, found: bool) -> str:
