@@ -1,4 +1,4 @@
-"""The ONNX file against PyTorch, and calibration against a plain search."""
+"""The ONNX file against PyTorch."""
 
 import json
 import math
@@ -8,17 +8,17 @@ import onnx
 import pytest
 import torch
 from rich.console import Console
-from scipy.optimize import minimize_scalar
 from typer.testing import CliRunner
 
 from ranfer import checkpoint
+from ranfer.calibration import Calibration, calibrate
 from ranfer.checkpoint import Trained, save_model, start_from
 from ranfer.checkpoint import load as load_checkpoint
 from ranfer.cli import app
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.export import Calibration, Graph, calibration, choose_trust, export, fit_temperature, sharpen
+from ranfer.export import Graph, export
 from ranfer.model import RAN, turned
 from ranfer.onnx_file import check_parity, example_faces
 from ranfer.recognize import load
@@ -195,37 +195,6 @@ def test_a_file_that_differs_is_refused_and_none_is_left(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
 
 
-def answers(n: int = 4000, temperature: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities that are too sure by a known factor, and truths drawn from the honest ones."""
-    generator = np.random.default_rng(0)
-    logits = generator.normal(scale=1.5, size=(n, 8))
-    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    truth = np.array([generator.choice(8, p=row) for row in honest])
-    return sharpen(honest, 1 / temperature), truth
-
-
-def test_the_temperature_undoes_too_much_confidence():
-    probabilities, truth = answers(temperature=2.0)
-    found = fit_temperature(probabilities, truth)
-    assert found == pytest.approx(2.0, rel=0.05)
-
-    def loss(temperature: float) -> float:
-        return -np.log(sharpen(probabilities, temperature)[np.arange(len(truth)), truth]).mean()
-
-    assert found == pytest.approx(minimize_scalar(loss, bounds=(0.25, 4), method="bounded").x, rel=0.01)
-
-
-def test_the_trust_threshold_is_the_least_that_keeps_enough_right():
-    probabilities, truth = answers()
-    threshold, kept, accuracy = choose_trust(probabilities, truth)
-    top, right = probabilities.max(1), probabilities.argmax(1) == truth
-    assert right[top >= threshold].mean() == pytest.approx(accuracy)
-    assert accuracy >= 0.95
-    assert (top >= threshold).mean() == pytest.approx(kept)
-    assert all(right[top >= lower].mean() < 0.95 for lower in np.sort(top[top < threshold])[::50])
-    assert choose_trust(np.full((5, 8), 0.125), np.full(5, 7)) == (1.0, 0.0, 0.0)
-
-
 def test_the_command_exports_and_calibrates(tmp_path, capsys):
     model = trained()
     save_model(tmp_path / "m.safetensors", model.model, {})
@@ -240,7 +209,7 @@ def test_the_command_exports_and_calibrates(tmp_path, capsys):
     learnt = {"training": {"dataset": "ferplus", "split": "train+valid"}}
     save_model(tmp_path / "m.safetensors", model.model, learnt)
     with pytest.raises(ConfigError, match=r"the model has learnt valid, .*--calibrate-as FILE.onnx"):
-        calibration(load_checkpoint(tmp_path / "m.safetensors"), f"ferplus:{data}", "valid")
+        calibrate(load_checkpoint(tmp_path / "m.safetensors"), f"ferplus:{data}", "valid")
     other = [*arguments[:-1], str(tmp_path / "other.onnx"), "--calibrate-as"]
     app([*other, str(tmp_path / "m.onnx")], standalone_mode=False)
     taken = json.loads(onnx.load(tmp_path / "other.onnx").metadata_props[0].value)["trust"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 
 from ranfer import train as training
 from ranfer.augment import augment, cover, erase, mix, move, move_points, moves
-from ranfer.checkpoint import load, read_tensors, write_tensors
+from ranfer.checkpoint import Trained, load, read_tensors, write_tensors
 from ranfer.config import (
     AugmentConfig,
     DataConfig,
@@ -144,6 +145,24 @@ def test_the_epoch_is_chosen_by_accuracy_or_by_log_loss(settings, tmp_path, monk
         monkeypatch.setattr(training, "validate", lambda *faces, figures=figures: next(figures))
         best = training.train(settings("epochs=4", f"choose_by={by}"), tmp_path / by, quiet())
         assert load(best).description["epoch"] == epoch
+
+
+def test_the_log_loss_that_chooses_does_not_praise_sharpness(settings):
+    config = settings()
+    dataset = open_dataset(config.data.source)
+    faces, _ = load_faces(config, dataset, dataset.split("train"), "majority")
+    torch.manual_seed(0)
+    model = RAN(config.model)
+    model.fc.weight.data *= 20  # unlike a new one, it has a mind of its own,
+    said = Trained(model)(faces.pixels[faces.rows].numpy(), ["face"] * len(faces.rows)).probabilities.argmax(axis=1)
+    said[::3] = 0  # and is often right
+    faces = replace(faces, expressions=said)
+    usual = training.validate(model, faces)
+    for parameter in model.fc.parameters():
+        parameter.data *= 1.5
+    sharper = training.validate(model, faces)
+    assert sharper["valid_accuracy"] == usual["valid_accuracy"] < 1
+    assert sharper["valid_log_loss"] == pytest.approx(usual["valid_log_loss"], rel=1e-3)
 
 
 def test_both_splits_may_be_learnt_with_no_epoch_chosen(settings, tmp_path):

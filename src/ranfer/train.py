@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, cover, mix
+from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, go_on_from, save_model, start_from
 from ranfer.config import TrainConfig
 from ranfer.data import Dataset, open_dataset
@@ -250,16 +251,20 @@ def refined(faces: Faces, teachers: Teachers, config: TrainConfig, batch: int = 
 
 
 def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
-    """Accuracy and log loss on a split, by the model that would be saved."""
+    """Accuracy and log loss on a split, by the model that would be saved.
+
+    The log loss is that after temperature scaling, as an export does it: else it would praise sharpness.
+    """
     predictor = Trained(model)
     ids = [sample.id for sample in faces.samples]
     parts = [slice(start, start + batch) for start in range(0, len(ids), batch)]
     probabilities = np.concatenate(
         [predictor(faces.pixels[faces.rows[part]].numpy(), ids[part]).probabilities for part in parts]
     )
+    temperature = fit_temperature(probabilities, faces.expressions)
     return {
         "valid_accuracy": float((probabilities.argmax(axis=1) == faces.expressions).mean()),
-        "valid_log_loss": float(log_losses(probabilities, faces.expressions).mean()),
+        "valid_log_loss": float(log_losses(sharpen(probabilities, temperature), faces.expressions).mean()),
     }
 
 

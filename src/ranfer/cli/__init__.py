@@ -169,8 +169,9 @@ def experiment(
 def export(
     weights: Annotated[Path, typer.Option(help="A checkpoint.")],
     file: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
-    calibrate: Annotated[
-        str | None, typer.Option(metavar="DATA", help="Choose temperature and trust threshold on these faces.")
+    data: Annotated[
+        str | None,
+        typer.Option("--calibrate", metavar="DATA", help="Choose temperature and trust threshold on these faces."),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of DATA to calibrate on.")] = "valid",
     calibrate_as: Annotated[
@@ -187,16 +188,17 @@ def export(
 ) -> None:
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
     need_pytorch("export")
+    from ranfer.calibration import calibrate, calibration_of
     from ranfer.checkpoint import load
-    from ranfer.export import calibration, calibration_of, export
+    from ranfer.export import export
 
-    if calibrate is not None and calibrate_as is not None:
+    if data is not None and calibrate_as is not None:
         raise ConfigError("give only one of --calibrate and --calibrate-as")
     trained = load(weights)
     trained.mirror, trained.turn = mirror, turn
     fitted = None
-    if calibrate is not None:
-        fitted = calibration(trained, calibrate, split)
+    if data is not None:
+        fitted = calibrate(trained, data, split)
     elif calibrate_as is not None:
         fitted = calibration_of(calibrate_as)
     if fitted is not None:

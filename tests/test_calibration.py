@@ -1,0 +1,38 @@
+"""Temperature and trust against a plain search."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from ranfer.calibration import choose_trust, fit_temperature, sharpen
+
+
+def answers(n: int = 4000, temperature: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are too sure by a known factor, and truths drawn from the honest ones."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(scale=1.5, size=(n, 8))
+    honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([generator.choice(8, p=row) for row in honest])
+    return sharpen(honest, 1 / temperature), truth
+
+
+def test_the_temperature_undoes_too_much_confidence():
+    probabilities, truth = answers(temperature=2.0)
+    found = fit_temperature(probabilities, truth)
+    assert found == pytest.approx(2.0, rel=0.05)
+
+    def loss(temperature: float) -> float:
+        return -np.log(sharpen(probabilities, temperature)[np.arange(len(truth)), truth]).mean()
+
+    assert found == pytest.approx(minimize_scalar(loss, bounds=(0.25, 4), method="bounded").x, rel=0.01)
+
+
+def test_the_trust_threshold_is_the_least_that_keeps_enough_right():
+    probabilities, truth = answers()
+    threshold, kept, accuracy = choose_trust(probabilities, truth)
+    top, right = probabilities.max(1), probabilities.argmax(1) == truth
+    assert right[top >= threshold].mean() == pytest.approx(accuracy)
+    assert accuracy >= 0.95
+    assert (top >= threshold).mean() == pytest.approx(kept)
+    assert all(right[top >= lower].mean() < 0.95 for lower in np.sort(top[top < threshold])[::50])
+    assert choose_trust(np.full((5, 8), 0.125), np.full(5, 7)) == (1.0, 0.0, 0.0)
