@@ -175,6 +175,9 @@ def test_both_splits_may_be_learnt_with_no_epoch_chosen(settings, tmp_path):
     assert (said["epoch"], said["figures"], said["data_hash"]["valid"]) == (3, {}, None)
     told = {key: said["training"][key] for key in ("split", "faces", "epoch_chosen_on")}
     assert told == {"split": "train+valid", "faces": 136, "epoch_chosen_on": "none, the last"}
+    for change in (f"initial={best}", f"model.backbone.initial={best}", f"loss.teachers=[{best}]"):
+        with pytest.raises(ConfigError, match=r"best\.safetensors: has learnt ferplus valid, which is to choose"):
+            training.train(settings(change), tmp_path / "next", quiet())
 
 
 def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):

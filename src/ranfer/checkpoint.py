@@ -227,6 +227,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
+def description(path: Path) -> dict[str, Any]:
+    """What a file of ours says of itself; empty for a PyTorch file.
+
+    Raises:
+        CheckpointError: missing or truncated.
+    """
+    if path.suffix == ".safetensors":
+        return read_tensors(path)[1]
+    return read_weights(path)[1] if path.suffix == ".onnx" else {}
+
+
 def go_on_from(model: RAN, path: Path) -> None:
     """Give a model all the weights of one of the same network, from any file that :func:`load` reads.
 

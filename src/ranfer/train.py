@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, cover, mix
 from ranfer.calibration import fit_temperature, sharpen
-from ranfer.checkpoint import Trained, go_on_from, save_model, start_from
+from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
 from ranfer.config import TrainConfig
 from ranfer.data import Dataset, open_dataset
 from ranfer.errors import ConfigError, RanferError
@@ -31,6 +31,7 @@ from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learning_rate
+from ranfer.protocol import has_learnt
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
@@ -72,6 +73,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     console = console if lead else Console(quiet=True)
 
     dataset = open_dataset(config.data.source)
+    _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)
     learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
@@ -171,6 +173,18 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     worth = f"{best['valid_accuracy']:.4f} of {len(valid.samples):,} validation faces (majority)" if valid else "last"
     console.print(f"best: epoch {best['epoch']}, {worth}; {out / BEST}", highlight=False, soft_wrap=True)
     return out / BEST
+
+
+def _require_unknown(config: TrainConfig, dataset: Dataset) -> None:
+    """The faces that choose the epoch must be new to what the run starts from, and to its teachers."""
+    chosen_on = None if config.data.held_out else config.data.valid
+    initial = config.initial or config.model.backbone.initial
+    for path in filter(None, (initial, *config.loss.teachers)):
+        if chosen_on is not None and has_learnt(description(path), dataset.origin, chosen_on):
+            raise ConfigError(
+                f"{path}: has learnt {dataset.origin} {chosen_on}, which is to choose the epoch: take weights that have "
+                "not, or set data.valid=null"
+            )
 
 
 def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
