@@ -182,8 +182,8 @@ def _require_unknown(config: TrainConfig, dataset: Dataset) -> None:
     for path in filter(None, (initial, *config.loss.teachers)):
         if chosen_on is not None and has_learnt(description(path), dataset.origin, chosen_on):
             raise ConfigError(
-                f"{path}: has learnt {dataset.origin} {chosen_on}, which is to choose the epoch: take weights that have "
-                "not, or set data.valid=null"
+                f"{path}: has learnt {dataset.origin} {chosen_on}, which is to choose the epoch: take weights that "
+                "have not, or set data.valid=null"
             )
 
 
