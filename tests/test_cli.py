@@ -66,7 +66,7 @@ def test_a_file_of_ours_needs_no_labels(drawn, tmp_path):
     assert "learnt" not in told.stdout
     knows = {"dataset": "ferplus", "split": "train+valid"}
     told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx", training=knows))
-    assert "The model has learnt these faces: its figures say nothing of others." in told.stdout
+    assert "The model has learnt faces of valid: its figures there say nothing of other faces." in told.stdout
 
 
 def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):

@@ -113,7 +113,7 @@ def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_ot
     judge = experiment.judge
     monkeypatch.setattr(experiment, "judge", lambda run, *rest: (judged.append(run.row), judge(run, *rest)))
     told = json.loads((out / "baseline" / "seed-0" / "run.json").read_text())
-    del told["config"]["schedule"]["epochs"]  # a setting that came later
+    del told["config"]["schedule"]["part"]  # a setting that came later
     (out / "baseline" / "seed-0" / "run.json").write_text(json.dumps(told))
     run(table, out)
     assert (trained, judged) == (["none", "relation"], ["relation"])
@@ -164,6 +164,21 @@ def test_a_run_that_fails_is_a_line_and_the_others_go_on(file, tmp_path, monkeyp
     assert report["missing"] == ["baseline, seed 1"]
     assert report["groups"]["valid"]["rows"]["relation"]["against"]["baseline"]["mcnemar_p"].keys() == {"0"}
     assert "## Not done\n\n- baseline, seed 1" in (tmp_path / "report" / "experiment.md").read_text()
+
+
+@pytest.mark.parametrize("damaged", ["[]", "null", '{"config": 3}', '{"config": {}, "start": []}'])
+def test_what_describes_no_run_is_not_done(file, tmp_path, damaged):
+    (made, *_) = experiment._runs(table_of(file), experiment.configure(table_of(file)), tmp_path)
+    made.folder.mkdir(parents=True)
+    (made.folder / "run.json").write_text(damaged)
+    assert not made.is_done({})
+
+
+def test_rows_are_not_judged_on_faces_that_they_learn(file, tmp_path):
+    with pytest.raises(ConfigError, match=r"row baseline learns train\+valid, and could not be judged"):
+        run(table_of(file, split="valid"), tmp_path, changes=["data.train=train+valid", "data.valid=null"])
+    with pytest.raises(ConfigError, match="split: say what to judge on"):
+        run(table_of(file), tmp_path, changes=["data.valid=null"])
 
 
 def test_other_settings_are_not_taken_for_the_run_that_is_there(file, tmp_path):

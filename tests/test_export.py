@@ -215,7 +215,10 @@ def test_the_command_exports_and_calibrates(tmp_path, capsys):
     taken = json.loads(onnx.load(tmp_path / "other.onnx").metadata_props[0].value)["trust"]
     assert taken == told["trust"] | {"data": "ferplus valid, by m.onnx"}
     app(arguments, standalone_mode=False)
+    calibrated = str(tmp_path / "other.onnx")
+    taking = [*arguments[:-1], str(tmp_path / "third.onnx"), "--calibrate-as", calibrated]
     for words, message in (
+        ([*taking, "--mirror"], "another network, or other --mirror and --turn"),
         ([*other, str(tmp_path / "m.onnx")], "m.onnx: was not calibrated"),
         ([*other, "a.onnx", "--calibrate", f"ferplus:{data}"], "only one of --calibrate and"),
     ):

@@ -10,7 +10,9 @@ from PIL import Image
 
 from ranfer.answers import PredictionsFile, answer
 from ranfer.data import open_dataset, stack_faces
+from ranfer.data.dataset import read_faces
 from ranfer.data.labels import label
+from ranfer.data.manifest import prepare
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, write_predictions
 from ranfer.vocab import Expression, Prediction
@@ -98,11 +100,17 @@ def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
 
         def __call__(self, faces, ids):
             assert (faces[..., 0] == faces.shape[1]).all() and faces.shape[2] == faces.shape[1] + 1
+            assert {sides[name] for name in ids} == {faces.shape[1]}
             return Prediction(np.full((len(ids), 8), faces.shape[1] / 100))
 
     found = answer(Sizes(), dataset, dataset.samples)
     assert found.ids == tuple(sides)
     assert found.prediction.probabilities[:, 0].tolist() == [side / 100 for side in sides.values()]
+    assert dataset.origin == "folder:faces"
+    prepare(dataset, tmp_path / "m.jsonl", 8, 3)
+    assert open_dataset(f"manifest:{tmp_path / 'm.jsonl'}").origin == "folder:faces"
+    Image.new("RGB", (2000, 1000)).save(tmp_path / "faces" / "fear" / "b.png")
+    assert read_faces(dataset, dataset.samples)[1].shape == (362, 724, 3)  # so that many photos fit into memory
     (tmp_path / "faces" / "fear" / "b.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of 4 faces cannot be read: .*b\.png"):
         answer(Sizes(), dataset, dataset.samples)

@@ -1,7 +1,6 @@
 """Pictures of every kind come out as upright RGB bytes, or as one error that names them."""
 
 import io
-import os
 import struct
 import subprocess
 import sys
@@ -154,10 +153,7 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path):
         decode_image(tmp_path, "photo")
 
 
-def test_a_pipe_that_nobody_writes_to_and_a_name_that_is_too_long_are_errors(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ImageError, match=r"^pipe.jpg: expected a file, and this is a folder, a pipe or a device$"):
-        decode_image(tmp_path / "pipe.jpg", "pipe.jpg")
+def test_a_name_that_is_too_long_is_an_error(tmp_path):
     with pytest.raises(ImageError, match=r"^long: not a readable picture .*too long"):
         decode_image(tmp_path / ("a" * 300), "long")
 

@@ -92,6 +92,12 @@ def test_a_name_that_is_no_text_is_listed(tree):
     assert [os.fsencode(one) for one in found.files] == [path]
 
 
+def test_a_pipe_in_a_folder_is_passed_over_and_a_broken_link_is_told_when_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    assert listed(str(tmp_path)) == ([(tmp_path / "b.jpg").as_posix()], [])
+
+
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_that_may_not_be_read_is_told(tree):
     (tree / "photos" / "trip").chmod(0)

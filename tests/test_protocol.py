@@ -74,10 +74,11 @@ def test_what_a_model_does_not_tell_is_said_to_be_unknown(rafdb):
 @pytest.mark.parametrize(
     ("change", "split", "stamp"),
     [
-        ({"split": "valid+train"}, "train", "has learnt these faces"),
+        ({"split": "valid+train"}, "train", "has learnt faces of train: "),
+        ({"split": "x", "known": ["rafdb x", "rafdb train"]}, "train", "has learnt faces of train: "),
         ({"epoch_chosen_on": "test"}, "test", "chosen on the test split"),
         ({"split": "x", "epoch_chosen_on": "train"}, "train", "chosen on these same faces"),
-        ({}, "train", "has learnt these faces"),
+        ({}, "train", "has learnt faces of train: "),
     ],
 )
 def test_what_flatters_is_stamped(rafdb, change, split, stamp):

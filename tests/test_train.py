@@ -37,6 +37,7 @@ from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.attributes import AttributeModel
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
+from ranfer.protocol import has_learnt, learnt_by
 from ranfer.training_faces import Faces, batches, divide, load_faces
 from ranfer.vocab import Location, Sample
 
@@ -175,9 +176,29 @@ def test_both_splits_may_be_learnt_with_no_epoch_chosen(settings, tmp_path):
     assert (said["epoch"], said["figures"], said["data_hash"]["valid"]) == (3, {}, None)
     told = {key: said["training"][key] for key in ("split", "faces", "epoch_chosen_on")}
     assert told == {"split": "train+valid", "faces": 136, "epoch_chosen_on": "none, the last"}
-    for change in (f"initial={best}", f"model.backbone.initial={best}", f"loss.teachers=[{best}]"):
-        with pytest.raises(ConfigError, match=r"best\.safetensors: has learnt ferplus valid, which is to choose"):
+
+
+def test_what_the_start_and_the_teachers_have_learnt_does_not_choose_the_epoch(settings, tmp_path):
+    both = training.train(settings("data.train=train+valid", "data.valid=null", "epochs=1"), tmp_path / "both", quiet())
+    for change in (f"initial={both}", f"model.backbone.initial={both}", f"loss.teachers=[{both}]"):
+        with pytest.raises(ConfigError, match=r"best\.safetensors: has learnt ferplus valid, of which faces"):
             training.train(settings(change), tmp_path / "next", quiet())
+    after = training.train(settings(f"initial={both}", "data.valid=null", "epochs=1"), tmp_path / "after", quiet())
+    assert learnt_by(load(after).description) == ["ferplus train", "ferplus valid"]  # it is not forgotten
+    with pytest.raises(ConfigError, match="has learnt ferplus valid"):
+        training.train(settings(f"initial={after}"), tmp_path / "next", quiet())
+
+    held = training.train(settings("data.held_out=0.25", "epochs=1"), tmp_path / "held", quiet())
+    training.train(settings("data.held_out=0.25", "epochs=1", f"initial={held}"), tmp_path / "on", quiet())
+    with pytest.raises(ConfigError, match="has learnt ferplus train, of which faces are to choose"):
+        training.train(settings("data.held_out=0.5", "epochs=1", f"initial={held}"), tmp_path / "next", quiet())
+    with pytest.raises(RanferError, match="none of the 0 faces has a label"):  # rather than the last epoch in silence
+        training.train(settings("data.held_out=0.0001", "epochs=1"), tmp_path / "next", quiet())
+
+
+@pytest.mark.parametrize("training", [True, "step 5", {"dataset": "ferplus", "split": None}, None])
+def test_what_other_programs_say_of_their_training_is_nothing(training):
+    assert not has_learnt({"training": training}, "ferplus", "valid")
 
 
 def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):
@@ -257,7 +278,7 @@ def test_what_cannot_be_resumed_is_refused(settings, tmp_path):
         load(run / "last.safetensors")
     content = (run / "last.safetensors").read_bytes()
     tensors, about = read_tensors(run / "last.safetensors")
-    del about["config"]["schedule"]["epochs"]  # a setting that came later
+    del about["config"]["schedule"]["part"]  # a setting that came later
     write_tensors(run / "last.safetensors", tensors, about)
     assert training.train(settings("epochs=1"), run, quiet(), resume=True) == run / "best.safetensors"
     for damaged, told, message in (
@@ -267,10 +288,16 @@ def test_what_cannot_be_resumed_is_refused(settings, tmp_path):
             r"damaged \(Error.* Missing key.*\); remove it to train from the start",
         ),
         (tensors, {key: value for key, value in about.items() if key != "history"}, "damaged, for it lacks history"),
+        (tensors, about | {"history": []}, "damaged, for it lacks history"),
     ):
         write_tensors(run / "last.safetensors", damaged, told)
         with pytest.raises(CheckpointError, match=message):
             training.train(settings("epochs=1"), run, quiet(), resume=True)
+    for past in about["history"]:
+        del past["valid_temperature"]
+    write_tensors(run / "last.safetensors", tensors, about | {"config": about["config"] | {"choose_by": "log_loss"}})
+    with pytest.raises(CheckpointError, match="its log losses are those before temperature scaling"):
+        training.train(settings("epochs=1", "choose_by=log_loss"), run, quiet(), resume=True)
     (run / "last.safetensors").write_bytes(content[:1000])
     with pytest.raises(CheckpointError, match=r"last.safetensors: truncated"):
         training.train(settings("epochs=1"), run, quiet(), resume=True)
@@ -341,9 +368,8 @@ def test_schedules_rise_and_fall_as_they_say():
     assert rates[20] == 1
     assert rates[60] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0)
-    long = ScheduleConfig(name="cosine", warmup=2, epochs=10)
-    assert [learning_rate(long, 6, epoch) for epoch in (1.0, 4.0, 6.0)] == [rates[10], rates[40], rates[60]]
-    assert learning_rate(long, 20, 20.0) == pytest.approx(0)
+    broken_off = ScheduleConfig(name="cosine", warmup=2, part=0.6)
+    assert [learning_rate(broken_off, 6, epoch) for epoch in (1.0, 4.0, 6.0)] == [rates[10], rates[40], rates[60]]
     step = ScheduleConfig(name="step", warmup=0)
     at = [0, 17.9, 18, 30, 47.9, 48, 59]
     expected = [1, 1, 0.1, 0.01, 0.01, 0.001, 0.001]

@@ -199,7 +199,8 @@ def answer(
         for alike, pixels in by_shape(read_faces(dataset, batch), BATCH):
             found = source(pixels, [batch[place].id for place in alike])
             if not np.isfinite(found.probabilities).all():
-                raise RanferError(f"{source.description.get('file', 'the model')}: NaN for faces such as {batch[0].id}")
+                who = source.description.get("file", "the model")
+                raise RanferError(f"{who}: NaN for faces such as {batch[alike[0]].id}")
             parts.append(found)
             order += [start + place for place in alike]
         if progress is not None:

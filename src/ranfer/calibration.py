@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -49,8 +50,8 @@ def calibrate(model: Predictor, data: str, split: str) -> Calibration:
     dataset = open_dataset(data)
     if has_learnt(model.description, dataset.origin, split):
         raise ConfigError(
-            f"{data}: the model has learnt {split}, and would be trusted too often; choose faces that are new to it, "
-            "or take over the calibration of another one: --calibrate-as FILE.onnx"
+            f"{data}: the model has learnt {dataset.origin} {split}, and would be trusted too often; choose faces that "
+            "are new to it, or take over the calibration of another one: --calibrate-as FILE.onnx"
         )
     samples, truth, _ = labelled(dataset, split, "majority")
     answers = answer(model, dataset, samples)
@@ -62,20 +63,33 @@ def calibrate(model: Predictor, data: str, split: str) -> Calibration:
     )
 
 
-def calibration_of(path: Path) -> Calibration:
+def calibration_of(path: Path, model: Mapping[str, Any], mirror: bool, turn: float) -> Calibration:
     """Temperature and trust threshold of an exported file, for a model that has learnt the faces they were chosen on.
 
+    ``model`` holds the settings of that model's network; with ``mirror`` and ``turn`` they must be those of the file.
+
     Raises:
-        CheckpointError: no file that ``ranfer export`` wrote.
-        ConfigError: it was not calibrated.
+        CheckpointError: no file that ``ranfer export`` wrote, or damaged.
+        ConfigError: it was not calibrated, or is of another kind.
     """
     told = metadata(open_session(path))
     if told is None:
         raise CheckpointError(f"{path}: expected a file that ranfer export wrote")
     if told.get("trust") is None:
         raise ConfigError(f"{path}: was not calibrated, and has nothing to take over")
-    fitted = Calibration(**told["trust"])
+    kind = _network(told.get("model", {})), told.get("mirror", False), told.get("turn", 0.0)
+    if kind != (_network(model), mirror, turn):
+        raise ConfigError(f"{path}: another network, or other --mirror and --turn; its calibration would mean nothing")
+    try:
+        fitted = Calibration(**told["trust"])
+    except TypeError as error:
+        raise CheckpointError(f"{path}: its calibration is damaged ({error})") from error
     return fitted._replace(data=f"{fitted.data}, by {path.name}")
+
+
+def _network(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a network without what it started from."""
+    return {**model, "backbone": {**model.get("backbone", {}), "initial": None}}
 
 
 def fit_temperature(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> float:

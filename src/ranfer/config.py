@@ -181,7 +181,7 @@ class ScheduleConfig(Settings):
     """The learning rate over the run."""
 
     name: Literal["cosine", "step"] = "cosine"
-    epochs: PositiveInt | None = None  # that it is drawn for, where the run is shorter and breaks it off
+    part: float = Field(1.0, gt=0, le=1)  # of it that is run: with 0.75 the rate breaks off after three quarters
     warmup: float = Field(1.0, ge=0)  # epochs of linear rise
     steps: tuple[float, ...] = (0.3, 0.5, 0.8)  # step: fractions of the epochs after which the rate falls
     factor: float = Field(0.1, gt=0, le=1)  # step: to this part
@@ -230,7 +230,7 @@ class ExperimentConfig(Settings):
     rows: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], RowConfig]  # names are folders, too
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
     references: tuple[str, ...] = Field(min_length=1)  # rows that all others are compared with
-    split: str | None = None  # to judge on; None: the one that chooses the epoch
+    split: str | None = None  # to judge on; None: data.valid
     subsets: dict[str, Path] = {}  # lists of faces to judge apart
     occlusion_faces: int = Field(400, ge=0)  # faces of the split to draw things over; 0: none
 
@@ -302,7 +302,7 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
 
 
-def completed(values: dict[str, Any]) -> dict[str, Any]:
+def completed(values: Any) -> Any:
     """Settings of a training run as an earlier version wrote them down, with the defaults of those that came later.
 
     What makes no sense today is given back as it is.

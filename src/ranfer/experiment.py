@@ -32,6 +32,7 @@ from ranfer.model import RAN
 from ranfer.regions import regions_of
 from ranfer.robustness import SHARES, Covered, Subjects, answer_covered, choose, cover
 from ranfer.train import BEST, train
+from ranfer.training_faces import divide
 
 PREDICTIONS, COVERED, DONE = "predictions.csv", "occlusion.npz", "run.json"
 RULE = "majority"  # by which all runs are judged
@@ -65,8 +66,10 @@ class Run:
         return bool(_completed(about) == {**self.describe(), "judged": judged})
 
 
-def _completed(about: dict[str, Any]) -> dict[str, Any]:
+def _completed(about: Any) -> Any:
     """A description by an earlier version, with the defaults of settings that came later."""
+    if not isinstance(about, dict):  # damaged: that of no run
+        return about
     told = about | {"config": completed(about.get("config", {}))}
     return told | {"start": _completed(about["start"])} if "start" in about else told
 
@@ -171,6 +174,9 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
         raise ConfigError(
             "the rows of a table are judged on the same faces: data.source and data.valid must not differ"
         )
+    for name, config in configs.items():
+        if (table.split or config.data.valid) in config.data.learnt:
+            raise ConfigError(f"row {name} learns {config.data.train}, and could not be judged on a split of these")
     for name, row in table.rows.items():
         if row.compute_of is not None:
             ratio = multiply_adds(configs[row.compute_of].model) / multiply_adds(configs[name].model)
@@ -301,8 +307,7 @@ def _collect(
 
 
 def _row(table: ExperimentConfig, name: str, seeds: tuple[int, ...], config: TrainConfig, dataset: Dataset) -> Row:
-    learnt = [sample for split in config.data.learnt for sample in dataset.split(split)]
-    faces = int(label(learnt, config.data.label_rule).kept.sum())
+    faces = int(label(divide(dataset, config.data)[0], config.data.label_rule).kept.sum())
     cost = multiply_adds(config.model)
     faces -= faces % config.batch  # what is left over after the last full batch waits for another epoch
     start = table.rows[name].starts_from

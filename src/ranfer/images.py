@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,7 +47,7 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     (330, 330, 3)
     """
     try:
-        if (len(source) if isinstance(source, bytes) else _size(source, name)) == 0:
+        if source == b"" or (isinstance(source, Path) and _is_empty(source)):
             raise ImageError(f"{name}: the picture is empty (0 bytes)")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             return np.asarray(to_rgb(_upright(picture)))
@@ -69,12 +68,8 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _size(path: Path, name: str) -> int:
-    """Bytes of a file; a pipe is refused, since reading it could wait for ever."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ImageError(f"{name}: expected a file, and this is a folder, a pipe or a device")
-    return status.st_size
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

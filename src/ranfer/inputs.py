@@ -98,4 +98,6 @@ def _in_folder(folder: Path, skipped: set[str], problems: list[str]) -> Iterator
 
 
 def _is_wanted(path: Path, skipped: set[str]) -> bool:
-    return path.suffix.lower() in SUFFIXES and os.path.realpath(path) not in skipped
+    if path.suffix.lower() not in SUFFIXES or os.path.realpath(path) in skipped:
+        return False
+    return path.is_file() or not path.exists()  # a pipe could keep one waiting; a broken link is told when it is read

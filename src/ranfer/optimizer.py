@@ -16,12 +16,12 @@ from ranfer.errors import ConfigError
 
 def learning_rate(schedule: ScheduleConfig, epochs: int, epoch: float) -> float:
     """The factor on the learning rate after ``epoch`` epochs (a fraction counts steps): warm-up, then the schedule."""
-    epochs = max(epochs, schedule.epochs or 0)
+    length = epochs / schedule.part
     if epoch < schedule.warmup:
         return (epoch + 1e-3) / (schedule.warmup + 1e-3)
     if schedule.name == "step":
-        return schedule.factor ** sum(epoch >= step * epochs for step in schedule.steps)
-    return 0.5 * (1 + math.cos(math.pi * (epoch - schedule.warmup) / max(epochs - schedule.warmup, 1e-9)))
+        return schedule.factor ** sum(epoch >= step * length for step in schedule.steps)
+    return 0.5 * (1 + math.cos(math.pi * (epoch - schedule.warmup) / max(length - schedule.warmup, 1e-9)))
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

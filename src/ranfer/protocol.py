@@ -146,14 +146,23 @@ def protocol(evaluation: Evaluation) -> Protocol:
     )
 
 
+def learnt_by(source: Mapping[str, Any]) -> list[str]:
+    """What a model has learnt by its own description, as in ``ferplus train``: itself, or by what it started from."""
+    training = source.get("training")
+    if not isinstance(training, dict):  # of another program, or of a version that told nothing
+        return []
+    own = [f"{training.get('dataset')} {split}" for split in str(training.get("split")).split("+")]
+    return sorted({*own, *training.get("known", [])})
+
+
 def has_learnt(source: Mapping[str, Any], origin: str, split: str) -> bool:
-    """Whether a model's own description says that it learnt this split of the dataset of this name."""
-    training = source.get("training") or {}
-    return training.get("dataset") == origin and split in training.get("split", "").split("+")
+    """Whether a model has learnt this split of the dataset of this name, by its own description."""
+    return f"{origin} {split}" in learnt_by(source)
 
 
 def _stamps(evaluation: Evaluation) -> Iterator[str]:
     origin, split = evaluation.dataset.origin, evaluation.split
+    groups = {split: evaluation.whole, **evaluation.subsets}
     for who, source in (("model", evaluation.source), ("other model", evaluation.against or {})):
         training = source.get("training") or {}
         chosen = training.get("epoch_chosen_on")
@@ -161,8 +170,12 @@ def _stamps(evaluation: Evaluation) -> Iterator[str]:
             yield f"The epoch of the {who} was chosen on the test split, which flatters every figure on it."
         elif (training.get("dataset"), chosen) == (origin, split):
             yield f"The epoch of the {who} was chosen on these same faces, which flatters the figure."
-        if has_learnt(source, origin, split):
-            yield f"The {who} has learnt these faces: its figures say nothing of others."
+        if learnt := [
+            name
+            for name, group in groups.items()
+            if any(has_learnt(source, origin, part) for part in {sample.split for sample in group.samples})
+        ]:
+            yield f"The {who} has learnt faces of {', '.join(learnt)}: its figures there say nothing of other faces."
 
 
 def _compare_split(evaluation: Evaluation) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def read_state(
     tensors, said = read_tensors(path)
     if said.get("format") != STATE_FORMAT:
         raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
-    if lacking := [key for key in ("config", "data_hash", "epoch", "history") if key not in said]:
+    if lacking := [key for key in ("config", "data_hash", "epoch", "history") if not said.get(key)]:
         raise CheckpointError(f"{path}: damaged, for it lacks {', '.join(lacking)}; remove it to train from the start")
     for was, now in ((completed(said["config"]), about["config"]), (said["data_hash"], about["data_hash"])):
         if differing := _differences(was, now):

@@ -24,14 +24,14 @@ from torch.utils.tensorboard import SummaryWriter
 from ranfer.augment import augment, cover, mix
 from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
-from ranfer.config import TrainConfig
+from ranfer.config import DataConfig, TrainConfig
 from ranfer.data import Dataset, open_dataset
-from ranfer.errors import ConfigError, RanferError
+from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learning_rate
-from ranfer.protocol import has_learnt
+from ranfer.protocol import has_learnt, learnt_by
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
@@ -73,7 +73,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     console = console if lead else Console(quiet=True)
 
     dataset = open_dataset(config.data.source)
-    _require_unknown(config, dataset)
+    started_from = _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)
     learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
@@ -84,7 +84,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     if config.model.regions.scheme == "landmark":
         learn = replace(learn, points=find_points(learn))
     learn = learn.on(fabric.device)
-    valid, valid_hash = load_faces(config, dataset, to_choose, "majority") if to_choose else (None, None)
+    valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
     chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
     console.print(f"{len(learn.samples):,} faces to learn from, {chosen_on}", highlight=False)
 
@@ -107,11 +107,13 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         "config": config.model_dump(mode="json"),
         "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(initial)},
         "revision": revision(),
-        "training": protocol(config, dataset, learn),
+        "training": protocol(config, dataset, learn) | {"known": started_from},
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
         done, history = read_state(out / LAST, about, model, average, optimizer)
+        if valid and config.choose_by == "log_loss" and "valid_temperature" not in history[0]:
+            raise CheckpointError(f"{out / LAST}: its log losses are those before temperature scaling; train anew")
         console.print(f"resuming after epoch {done} of {config.epochs}", highlight=False)
     if lead:
         rewrite_metrics(out / METRICS, history)
@@ -175,16 +177,25 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     return out / BEST
 
 
-def _require_unknown(config: TrainConfig, dataset: Dataset) -> None:
-    """The faces that choose the epoch must be new to what the run starts from, and to its teachers."""
-    chosen_on = None if config.data.held_out else config.data.valid
-    initial = config.initial or config.model.backbone.initial
-    for path in filter(None, (initial, *config.loss.teachers)):
-        if chosen_on is not None and has_learnt(description(path), dataset.origin, chosen_on):
+def _require_unknown(config: TrainConfig, dataset: Dataset) -> list[str]:
+    """What the run's initial weights and teachers have learnt, none of which may be the faces that choose the epoch."""
+    data, known = config.data, set[str]()
+    judges = data.learnt if data.held_out else (data.valid,)
+    for path in filter(None, (config.initial or config.model.backbone.initial, *config.loss.teachers)):
+        told = description(path)
+        known.update(learnt_by(told))
+        clash = [f"{dataset.origin} {split}" for split in judges if has_learnt(told, dataset.origin, str(split))]
+        if clash and not (data.held_out and told["training"].get("epoch_chosen_on") == _chosen_on(data)):
             raise ConfigError(
-                f"{path}: has learnt {dataset.origin} {chosen_on}, which is to choose the epoch: take weights that "
-                "have not, or set data.valid=null"
+                f"{path}: has learnt {clash[0]}, of which faces are to choose the epoch: take weights that have not, "
+                "or set data.valid=null"
             )
+    return sorted(known)
+
+
+def _chosen_on(data: DataConfig) -> str:
+    part = f", fold {data.fold}" if data.fold else ""
+    return f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid or "none, the last"
 
 
 def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
@@ -202,8 +213,6 @@ def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss
 def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
     """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
     data, initial = config.data, config.initial or config.model.backbone.initial
-    part = f", fold {data.fold}" if data.fold else ""
-    chosen = f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid or "none, the last"
     return {
         "dataset": dataset.origin,
         "split": data.train,
@@ -212,7 +221,7 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
         "label_rule": data.label_rule,
         "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
         "drawn_over": config.augment.occlude,
-        "epoch_chosen_on": chosen,
+        "epoch_chosen_on": _chosen_on(data),
         "pre_training": None if initial is None else _short(initial),
         "teachers": [_short(path) for path in config.loss.teachers],
     }
@@ -278,6 +287,7 @@ def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
     temperature = fit_temperature(probabilities, faces.expressions)
     return {
         "valid_accuracy": float((probabilities.argmax(axis=1) == faces.expressions).mean()),
+        "valid_temperature": temperature,
         "valid_log_loss": float(log_losses(sharpen(probabilities, temperature), faces.expressions).mean()),
     }
 

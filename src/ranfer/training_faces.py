@@ -47,11 +47,14 @@ class Faces:
         return self.pixels[self.rows[chosen]].permute(0, 3, 1, 2)
 
 
-def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample]]:
-    """The samples to learn from, and those that choose the epoch: a split, training faces by a hash of ids, or none."""
+def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sample] | None]:
+    """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids.
+
+    The second is None where none is to be chosen.
+    """
     learn = [sample for split in data.learnt for sample in dataset.split(split)]
     if not data.held_out:
-        return learn, [] if data.valid is None else dataset.split(data.valid)
+        return learn, None if data.valid is None else dataset.split(data.valid)
     places = (int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") / 2**32 for sample in learn)
     held = [data.fold * data.held_out <= place < (data.fold + 1) * data.held_out for place in places]
     return list(compress(learn, (not one for one in held))), list(compress(learn, held))

@@ -200,7 +200,7 @@ def export(
     if data is not None:
         fitted = calibrate(trained, data, split)
     elif calibrate_as is not None:
-        fitted = calibration_of(calibrate_as)
+        fitted = calibration_of(calibrate_as, trained.description["model"], mirror, turn)
     if fitted is not None:
         out.print(str(fitted), markup=False)
     worst = export(trained, file, fitted, half=not full)

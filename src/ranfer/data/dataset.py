@@ -15,7 +15,7 @@ from PIL import Image
 
 from ranfer.errors import DataError, ImageError
 from ranfer.faces.align import align, find_frame
-from ranfer.faces.detect import Detection
+from ranfer.faces.detect import Detection, shrink_to
 from ranfer.images import decode_image
 from ranfer.vocab import Expression, Location, Sample
 
@@ -70,7 +70,7 @@ class Dataset:
     @property
     def origin(self) -> str:
         """The dataset that the faces come from, also where a manifest brought them; of a folder its name, too."""
-        return self.source or (f"{self.name}:{self.path.name}" if self.name == "folder" else self.name)
+        return self.source or (f"{self.name}:{self.path.resolve().name}" if self.name == "folder" else self.name)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def last_row_wins(rows: Iterable[tuple[str, Sample]], surprises: list[str]) -> l
 
 
 def read_faces(dataset: Dataset, samples: Sequence[Sample]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """The faces of the samples as RGB, each of its own size.
+    """The faces of the samples as RGB, each of its own size; photos are shrunk to 262,144 pixels, a square of 512.
 
     Raises:
         DataError: as of :func:`stack_faces`, but for sizes.
@@ -160,7 +160,7 @@ def read_faces(dataset: Dataset, samples: Sequence[Sample]) -> list[UInt8[np.nda
     unread: list[ImageError] = []
     for sample in samples:
         try:
-            faces.append(dataset.image(sample))
+            faces.append(shrink_to(dataset.image(sample), _ALIGNED[1] ** 2)[0])
         except ImageError as error:
             unread.append(error)
     _require_read(unread, samples)
