@@ -208,7 +208,7 @@ def test_the_command_exports_and_calibrates(tmp_path, capsys):
 
     learnt = {"training": {"dataset": "ferplus", "split": "train+valid"}}
     save_model(tmp_path / "m.safetensors", model.model, learnt)
-    with pytest.raises(ConfigError, match=r"the model has learnt valid, .*--calibrate-as FILE.onnx"):
+    with pytest.raises(ConfigError, match=r"the model has learnt ferplus valid, .*--calibrate-as FILE.onnx"):
         calibrate(load_checkpoint(tmp_path / "m.safetensors"), f"ferplus:{data}", "valid")
     other = [*arguments[:-1], str(tmp_path / "other.onnx"), "--calibrate-as"]
     app([*other, str(tmp_path / "m.onnx")], standalone_mode=False)
