@@ -12,7 +12,9 @@ A found face is judged twice: aligned, as shipped, and in a frame of the same si
 Alignment also takes away the roll that a face had by itself, so that agreement at 0 degrees speaks for the frame that
 is not turned; accuracy decides. Its differences have 95 % intervals, by drawing faces with all of their pictures.
 
-Needs scikit-image for the photos. Faces have a majority label; ``pasted_faces`` says how they are pasted.
+The weights of the package have learnt these faces: give --weights of a model that has not, such as their twin
+(docs/model-card.md). Needs scikit-image for the photos. Faces have a majority label; ``pasted_faces`` says how they
+are pasted.
 """
 
 import argparse

@@ -8,7 +8,9 @@ pasted upright once for each size (side of its frame in pixels), into a photo an
 the share that is found; accuracy is end to end, a missed face being an error, and stands beside that of the same faces
 alone, as the 48 pixels that they are.
 
-Needs scikit-image for the photos. Faces have a majority label; ``pasted_faces`` says how they are pasted.
+The weights of the package have learnt these faces: give --weights of a model that has not, such as their twin
+(docs/model-card.md). Needs scikit-image for the photos. Faces have a majority label; ``pasted_faces`` says how they
+are pasted.
 """
 
 import argparse
