@@ -152,7 +152,7 @@ def learnt_by(source: Mapping[str, Any]) -> list[str]:
     if not isinstance(training, dict):  # of another program, or of a version that told nothing
         return []
     own = [f"{training.get('dataset')} {split}" for split in str(training.get("split")).split("+")]
-    return sorted({*own, *training.get("known", [])})
+    return sorted({*own, *(training.get("known") or [])})
 
 
 def has_learnt(source: Mapping[str, Any], origin: str, split: str) -> bool:
