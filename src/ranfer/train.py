@@ -73,7 +73,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     console = console if lead else Console(quiet=True)
 
     dataset = open_dataset(config.data.source)
-    started_from = _require_unknown(config, dataset)
+    known = _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)
     learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
@@ -107,7 +107,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         "config": config.model_dump(mode="json"),
         "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(initial)},
         "revision": revision(),
-        "training": protocol(config, dataset, learn) | {"known": started_from},
+        "training": protocol(config, dataset, learn, known),
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
@@ -178,7 +178,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
 
 
 def _require_unknown(config: TrainConfig, dataset: Dataset) -> list[str]:
-    """What the run's initial weights and teachers have learnt, none of which may be the faces that choose the epoch."""
+    """What initial weights and teachers have learnt, as in ``ferplus train``: no face of it may choose the epoch."""
     data, known = config.data, set[str]()
     judges = data.learnt if data.held_out else (data.valid,)
     for path in filter(None, (config.initial or config.model.backbone.initial, *config.loss.teachers)):
@@ -210,8 +210,11 @@ def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss
     return min(history, key=lambda past: past["valid_log_loss"])
 
 
-def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, Any]:
-    """What a report must say of a run, for its figures to be compared: plain values, kept with the weights."""
+def protocol(config: TrainConfig, dataset: Dataset, learn: Faces, known: Sequence[str]) -> dict[str, Any]:
+    """What a report must say of a run, for its figures to be compared: plain values, kept with the weights.
+
+    ``known``: what its initial weights and teachers have learnt.
+    """
     data, initial = config.data, config.initial or config.model.backbone.initial
     return {
         "dataset": dataset.origin,
@@ -224,6 +227,7 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces) -> dict[str, A
         "epoch_chosen_on": _chosen_on(data),
         "pre_training": None if initial is None else _short(initial),
         "teachers": [_short(path) for path in config.loss.teachers],
+        "known": list(known),
     }
 
 
