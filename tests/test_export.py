@@ -43,8 +43,9 @@ def trained(**changes: object) -> Trained:
         {"cut": "stem", "region_size": 32},
         {"cut": "image", "normalization": "softmax", "channels": 3},
         {"regions": RegionsConfig(scheme="none"), "attention": "none"},
+        {"regions": RegionsConfig(scheme="none"), "attention": "none", "enlarge": 64},
     ],
-    ids=["stem", "image, softmax, colour", "baseline"],
+    ids=["stem", "image, softmax, colour", "baseline", "enlarged"],
 )
 @pytest.mark.parametrize(
     ("mirror", "turn"), [(False, 0.0), (True, 0.0), (True, 8.0)], ids=["as it is", "mirrored", "mirrored and turned"]

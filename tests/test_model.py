@@ -144,6 +144,17 @@ def test_bytes_of_any_size_and_colour_become_the_models_input(channels):
     assert network(network.prepare(rgb)).logits.shape == (2, 8)
 
 
+@pytest.mark.parametrize("cut", ["image", "stem"])
+def test_a_network_that_enlarges_faces_answers_as_one_of_larger_faces_and_sees_no_finer_detail(cut):
+    enlarging, larger = model(cut=cut, enlarge=64), model(cut=cut, size=64)
+    larger.load_state_dict(enlarging.state_dict())
+    faces = torch.randint(0, 256, (2, 48, 48, 1), dtype=torch.uint8)
+    expected = larger(larger.prepare(faces)).logits
+    torch.testing.assert_close(enlarging(enlarging.prepare(faces)).logits, expected, atol=1e-5, rtol=1e-4)
+    sharp = torch.randint(0, 256, (2, 192, 192, 1), dtype=torch.uint8)
+    assert enlarging.prepare(sharp).shape == (2, 1, 48, 48)
+
+
 @pytest.mark.parametrize(
     ("name", "stem", "channels", "size", "d", "millions"),
     [

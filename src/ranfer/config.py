@@ -63,6 +63,7 @@ class ModelConfig(Settings):
 
     backbone: BackboneConfig = BackboneConfig()
     size: PositiveInt = 48  # faces are resized to this many pixels
+    enlarge: PositiveInt | None = None  # and then to this many: more resolution inside, no more detail than was learnt
     channels: Literal[1, 3] = 1
     mean: float = 0.5  # of pixels in [0, 1]
     std: float = Field(0.25, gt=0)

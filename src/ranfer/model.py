@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 from ranfer.augment import move
 from ranfer.backbones import build_backbone
 from ranfer.config import ModelConfig
-from ranfer.crop import crop, from_bytes
+from ranfer.crop import crop, from_bytes, resize
 from ranfer.errors import ConfigError
 from ranfer.regions import fixed_regions
 from ranfer.vocab import Expression
@@ -94,7 +94,7 @@ class RAN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config.backbone, config.channels, config.size)
+        self.backbone = build_backbone(config.backbone, config.channels, config.enlarge or config.size)
         self.cut = CUTS.index(config.cut)
         if self.cut >= len(self.backbone.steps):
             raise ConfigError(
@@ -126,6 +126,8 @@ class RAN(nn.Module):
             raise ConfigError(f"a model with {self.config.regions.scheme} regions needs the boxes of each face")
         steps = self.backbone.steps
         maps = (images - self.config.mean) / self.config.std
+        if self.config.enlarge is not None:
+            maps = resize(maps, self.config.enlarge)
         for step in steps[: self.cut]:
             maps = step(maps)
         b, r = maps.shape[0], boxes.shape[1]
