@@ -68,7 +68,8 @@ def test_fine_tuning_starts_from_the_shipped_weights_and_leaves_frozen_ones_alon
     monkeypatch.chdir(CONFIGS.parent)
     config = CONFIGS / "fine-tune.yaml"
     words = ("--set", f"data.source={sources['folder:']}", "--set", "epochs=1", "--set", f"batch={BATCH}")
-    run("train", config, *words, "--out", tmp_path / "run")
+    found = run("train", config, *words, "--out", tmp_path / "run")
+    assert "model." not in found.output  # the network is the one that the weights are of
     shipped = read_state(parse(TrainConfig, read_yaml(config), str(config)).initial)
     tuned = read_state(tmp_path / "run" / "best.safetensors")
     weights = {name: tuned[name] for name in tuned if name.startswith("backbone.") and "batches" not in name}

@@ -128,7 +128,7 @@ def test_a_row_goes_on_from_another_ones_weights_seed_by_seed_and_is_not_done_on
     table, out = table_of(file, rows=rows, occlusion_faces=0, subsets={}), tmp_path / "runs"
     given = []
     go_on_from = training.go_on_from
-    monkeypatch.setattr(training, "go_on_from", lambda model, path: (given.append(path), go_on_from(model, path)))
+    monkeypatch.setattr(training, "go_on_from", lambda model, path: given.append(path) or go_on_from(model, path))
     assert run(table, out) == (True, [])
     assert given == [out / "baseline" / f"seed-{seed}" / "best.safetensors" for seed in (0, 1)]
     report = json.loads((out / "experiment.json").read_text())

@@ -178,6 +178,15 @@ def test_both_splits_may_be_learnt_with_no_epoch_chosen(settings, tmp_path):
     assert told == {"split": "train+valid", "faces": 136, "epoch_chosen_on": "none, the last"}
 
 
+def test_a_run_says_in_what_the_model_that_it_goes_on_from_differs(settings, tmp_path):
+    first = training.train(settings("epochs=1"), tmp_path / "first", quiet())
+    alike, enlarged = quiet(), quiet()
+    training.train(settings("epochs=1", f"initial={first}"), tmp_path / "alike", alike)
+    assert "model." not in alike.file.getvalue()
+    training.train(settings("epochs=1", f"initial={first}", "model.enlarge=40"), tmp_path / "enlarged", enlarged)
+    assert f"{first}: model.enlarge was None and is now 40\n" in enlarged.file.getvalue()
+
+
 def test_what_the_start_and_the_teachers_have_learnt_does_not_choose_the_epoch(settings, tmp_path):
     both = training.train(settings("data.train=train+valid", "data.valid=null", "epochs=1"), tmp_path / "both", quiet())
     for change in (f"initial={both}", f"model.backbone.initial={both}", f"loss.teachers=[{both}]"):

@@ -238,11 +238,14 @@ def description(path: Path) -> dict[str, Any]:
     return read_weights(path)[1] if path.suffix == ".onnx" else {}
 
 
-def go_on_from(model: RAN, path: Path) -> None:
+def go_on_from(model: RAN, path: Path) -> ModelConfig:
     """Give a model all the weights of one of the same network, from any file that :func:`load` reads.
 
     A model with regions may also go on from one without: at first all regions weigh alike, and it answers with the mean
     of what the other would say of each.
+
+    Returns:
+        The settings of the other model.
 
     Raises:
         CheckpointError: as of :func:`load`, or the networks differ.
@@ -255,6 +258,7 @@ def go_on_from(model: RAN, path: Path) -> None:
         copies = model.attention.output_size // given.attention.output_size  # with relation-attention P holds two means
         tensors["fc.weight"] = given.fc.weight.detach().repeat(1, copies) / copies
     _fill(model, tensors, path)
+    return given.config
 
 
 def start_from(backbone: nn.Module, path: Path, console: Console) -> None:

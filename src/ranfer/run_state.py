@@ -42,7 +42,7 @@ def read_state(
     if lacking := [key for key in ("config", "data_hash", "epoch", "history") if not said.get(key)]:
         raise CheckpointError(f"{path}: damaged, for it lacks {', '.join(lacking)}; remove it to train from the start")
     for was, now in ((completed(said["config"]), about["config"]), (said["data_hash"], about["data_hash"])):
-        if differing := _differences(was, now):
+        if differing := differences(was, now):
             raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     slots: dict[int, dict[str, Tensor]] = {}
@@ -63,10 +63,11 @@ def read_state(
     return said["epoch"], said["history"]
 
 
-def _differences(was: Any, now: Any, key: str = "") -> list[str]:
+def differences(was: Any, now: Any, key: str = "") -> list[str]:
+    """In which keys two nested dictionaries differ, and how: one line each."""
     if isinstance(was, dict) and isinstance(now, dict):
         inner = sorted(was.keys() | now.keys())
-        return [line for k in inner for line in _differences(was.get(k), now.get(k), f"{key}.{k}".lstrip("."))]
+        return [line for k in inner for line in differences(was.get(k), now.get(k), f"{key}.{k}".lstrip("."))]
     return [] if was == now else [f"{key} was {was!r} and is now {now!r}"]
 
 

@@ -34,7 +34,7 @@ from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learn
 from ranfer.protocol import has_learnt, learnt_by
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
-from ranfer.run_state import append_metrics, read_state, rewrite_metrics, write_state
+from ranfer.run_state import append_metrics, differences, read_state, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
 from ranfer.training_faces import Faces, batches, divide, find_points, load_faces
 from ranfer.vocab import Expression
@@ -94,7 +94,9 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
     if config.initial is not None:
-        go_on_from(model, config.initial)
+        was, now = (kind.model_dump(mode="json") for kind in (go_on_from(model, config.initial), config.model))
+        for line in differences(was, now, "model"):
+            console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
         learn, teachers = replace(learn, targets=refined(learn, teachers, config)), None
