@@ -155,6 +155,11 @@ def test_a_network_that_enlarges_faces_answers_as_one_of_larger_faces_and_sees_n
     assert enlarging.prepare(sharp).shape == (2, 1, 48, 48)
 
 
+def test_a_network_does_not_enlarge_to_less():
+    with pytest.raises(ValueError, match="enlarge must be more than size, which is 48; got 48"):
+        ModelConfig(enlarge=48)
+
+
 @pytest.mark.parametrize(
     ("name", "stem", "channels", "size", "d", "millions"),
     [

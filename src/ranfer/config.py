@@ -76,6 +76,8 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
+        if self.enlarge is not None and self.enlarge <= self.size:
+            raise ValueError(f"enlarge must be more than size, which is {self.size}; got {self.enlarge}")
         if (self.attention == "none") != (self.regions.scheme == "none"):
             raise ValueError(
                 "attention 'none' and regions.scheme 'none' go together (the baseline sees the face alone); "

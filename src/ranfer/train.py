@@ -94,8 +94,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
     if config.initial is not None:
-        was, now = (kind.model_dump(mode="json") for kind in (go_on_from(model, config.initial), config.model))
-        for line in differences(was, now, "model"):
+        was = go_on_from(model, config.initial)
+        for line in differences(was.model_dump(mode="json"), config.model.model_dump(mode="json"), "model"):
             console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
