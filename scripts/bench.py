@@ -41,7 +41,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ranfer.augment import augment, cover, mix
 from ranfer.checkpoint import Trained
 from ranfer.config import ModelConfig, RegionsConfig, TrainConfig, parse, read_yaml
-from ranfer.crop import crop
+from ranfer.crop import crop, resize
 from ranfer.errors import RanferError
 from ranfer.model import RAN, Output
 from ranfer.optimizer import build_optimizer
@@ -102,7 +102,7 @@ def on_whole_pixels(config: ModelConfig) -> ModelConfig:
     if config.regions.scheme == "none" or shared is None:
         return config
     model = RAN(config).eval()
-    maps = torch.zeros(1, config.channels, config.size, config.size)
+    maps = torch.zeros(1, config.channels, config.resolution, config.resolution)
     for step in model.backbone.steps[: model.cut]:
         maps = step(maps)
     side = maps.shape[-1]
@@ -136,7 +136,7 @@ def check(config: ModelConfig) -> float:
     the crops are compared within their outermost row, and the networks on the same crops.
     """
     ours, plain, same_crops = (make(kind, config).eval() for kind in (RAN, Plain, PlainWithOurCrops))
-    images = torch.rand(8, config.channels, config.size, config.size)
+    images = torch.rand(8, config.channels, config.resolution, config.resolution)
     expected = ours(images)
     torch.testing.assert_close(tuple(same_crops(images)), tuple(expected), rtol=1e-4, atol=1e-6)
     if config.regions.scheme != "none":
@@ -203,7 +203,7 @@ def data_path(faces: Faces, config: TrainConfig) -> Form:
 
     def batch() -> None:
         indices = next(chosen)
-        images = cover(faces.images(indices), config.augment.occlude).float() / 255
+        images = resize(cover(faces.images(indices), config.augment.occlude).float() / 255, config.model.resolution)
         mix(augment(images, config.augment)[0], faces.targets[indices], config.augment)
 
     return batch

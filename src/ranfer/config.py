@@ -62,8 +62,8 @@ class ModelConfig(Settings):
     """A Region Attention Network, or with ``attention: none`` its baseline."""
 
     backbone: BackboneConfig = BackboneConfig()
-    size: PositiveInt = 48  # faces are resized to this many pixels
-    enlarge: PositiveInt | None = None  # and then to this many: more resolution inside, no more detail than was learnt
+    size: PositiveInt = 48  # faces come in this many pixels
+    enlarge: PositiveInt | None = None  # and are enlarged to this many: finer maps, no more detail than was learnt
     channels: Literal[1, 3] = 1
     mean: float = 0.5  # of pixels in [0, 1]
     std: float = Field(0.25, gt=0)
@@ -73,6 +73,11 @@ class ModelConfig(Settings):
     attention: Literal["none", "average", "self", "relation"] = "relation"
     normalization: Literal["ratio", "softmax"] = "ratio"  # the equations, or the published code
     dropout: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def resolution(self) -> int:
+        """Pixels a side of the faces that the network works on."""
+        return self.enlarge or self.size
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:

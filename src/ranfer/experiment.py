@@ -192,7 +192,7 @@ def multiply_adds(config: ModelConfig) -> int:
     """
     model = RAN(config)
     boxes, mask = regions_of(config.regions, ["one", "two"], np.full((2, 5, 2), 0.5, np.float32))
-    images = torch.rand(2, config.channels, config.size, config.size)  # batch statistics need two faces
+    images = torch.rand(2, config.channels, config.resolution, config.resolution)  # batch statistics need two faces
     with FlopCounterMode(display=False) as counter:
         out = model(images, torch.from_numpy(boxes), None if mask is None else torch.from_numpy(mask))
         out.logits.sum().backward()

@@ -94,7 +94,7 @@ class RAN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config.backbone, config.channels, config.enlarge or config.size)
+        self.backbone = build_backbone(config.backbone, config.channels, config.resolution)
         self.cut = CUTS.index(config.cut)
         if self.cut >= len(self.backbone.steps):
             raise ConfigError(
@@ -107,8 +107,8 @@ class RAN(nn.Module):
         self.register_buffer("boxes", None if shared is None else torch.from_numpy(shared)[None], persistent=False)
 
     def prepare(self, faces: UInt8[Tensor, "b h w c"]) -> Float[Tensor, "b k s s"]:
-        """RGB or grey bytes of any size as this model's input: its channels and size, in [0, 1]."""
-        return from_bytes(faces, self.config.channels, self.config.size)
+        """RGB or grey bytes of any size as this model's input, in [0, 1]: its channels, its size, then enlarged."""
+        return resize(from_bytes(faces, self.config.channels, self.config.size), self.config.resolution)
 
     def forward(
         self,
@@ -126,8 +126,6 @@ class RAN(nn.Module):
             raise ConfigError(f"a model with {self.config.regions.scheme} regions needs the boxes of each face")
         steps = self.backbone.steps
         maps = (images - self.config.mean) / self.config.std
-        if self.config.enlarge is not None:
-            maps = resize(maps, self.config.enlarge)
         for step in steps[: self.cut]:
             maps = step(maps)
         b, r = maps.shape[0], boxes.shape[1]

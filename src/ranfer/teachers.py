@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ranfer.checkpoint import load
 from ranfer.config import ModelConfig
+from ranfer.crop import resize
 from ranfer.errors import ConfigError
 
 TURN = 8.0  # degrees
@@ -46,14 +47,17 @@ class Teachers:
 
     @torch.no_grad()
     def __call__(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 8"]:
-        """Mean probabilities of faces in [0, 1]."""
+        """Mean probabilities of faces in [0, 1], as the learner sees them."""
         with self._fabric.autocast():
-            logits = torch.stack([model(images).logits for model in self._models])
+            logits = torch.stack([model(resize(images, model.config.resolution)).logits for model in self._models])
         return logits.float().softmax(dim=2).mean(dim=0)
 
     @torch.no_grad()
     def refine(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 8"]:
         """Mean probabilities of faces in [0, 1], of each with its mirror image, as they are and turned either way."""
         with self._fabric.autocast():
-            judged = [model.judge(images, mirror=True, turn=TURN)[0].float() for model in self._models]
+            judged = [
+                model.judge(resize(images, model.config.resolution), mirror=True, turn=TURN)[0].float()
+                for model in self._models
+            ]
         return torch.stack(judged).mean(dim=0)

@@ -25,6 +25,7 @@ from ranfer.augment import augment, cover, mix
 from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
 from ranfer.config import DataConfig, TrainConfig
+from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
@@ -251,10 +252,8 @@ def training_step(
     device: torch.device,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
-    images, targets = (
-        cover(faces.images(chosen).to(device), config.augment.occlude).float() / 255,
-        faces.targets[chosen],
-    )
+    covered, targets = cover(faces.images(chosen).to(device), config.augment.occlude), faces.targets[chosen]
+    images = resize(covered.float() / 255, config.model.resolution)
     images, points = augment(images, config.augment, None if faces.points is None else faces.points[chosen])
     images, targets = mix(images, targets, config.augment)
     regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
