@@ -250,8 +250,20 @@ def test_a_teacher_is_part_of_the_targets(settings, tmp_path):
     assert away["taught"] < away["alone"]
 
 
-def test_a_teacher_that_sees_the_faces_as_they_are_refines_the_targets_once(settings, tmp_path):
-    teacher = training.train(settings(), tmp_path / "teacher", quiet())
+def test_the_learner_gets_faces_that_are_enlarged_before_they_are_changed(settings):
+    config = settings("model.enlarge=40", "augment={flip: 0, rotate: 0, scale: 0, shift: 0, light: 0, erase: 0}")
+    dataset = open_dataset(config.data.source)
+    faces, _ = training.load_faces(config, dataset, dataset.split("train"), config.data.label_rule)
+    chosen, model, seen = np.arange(8), RAN(config.model), []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    training.training_step(model, None, faces, chosen, config, 1, torch.device("cpu"))
+    torch.testing.assert_close(seen[0], model.prepare(faces.pixels[faces.rows[chosen]]), atol=1e-5, rtol=0)
+    assert seen[0].shape[-1] == 40
+
+
+@pytest.mark.parametrize("enlarge", ["null", "40"])
+def test_a_teacher_that_sees_the_faces_as_they_are_refines_the_targets_once(enlarge, settings, tmp_path):
+    teacher = training.train(settings(f"model.enlarge={enlarge}"), tmp_path / "teacher", quiet())
     config = settings(f"loss.teachers=[{teacher}]", "loss.teacher_share=0.25", "loss.teachers_see=original")
     dataset = open_dataset(config.data.source)
     faces, _ = training.load_faces(config, dataset, dataset.split("train"), config.data.label_rule)
