@@ -250,15 +250,17 @@ def test_a_teacher_is_part_of_the_targets(settings, tmp_path):
     assert away["taught"] < away["alone"]
 
 
-def test_the_learner_gets_faces_that_are_enlarged_before_they_are_changed(settings):
-    config = settings("model.enlarge=40", "augment={flip: 0, rotate: 0, scale: 0, shift: 0, light: 0, erase: 0}")
+def test_faces_are_enlarged_before_they_are_changed(settings, monkeypatch):
+    config = settings("model.enlarge=40", "augment.occlude=0")
     dataset = open_dataset(config.data.source)
     faces, _ = training.load_faces(config, dataset, dataset.split("train"), config.data.label_rule)
     chosen, model, seen = np.arange(8), RAN(config.model), []
+    monkeypatch.setattr(training, "augment", lambda images, *rest: (seen.append(images), augment(images, *rest))[1])
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     training.training_step(model, None, faces, chosen, config, 1, torch.device("cpu"))
-    torch.testing.assert_close(seen[0], model.prepare(faces.pixels[faces.rows[chosen]]), atol=1e-5, rtol=0)
-    assert seen[0].shape[-1] == 40
+    before, after = seen
+    torch.testing.assert_close(before, model.prepare(faces.pixels[faces.rows[chosen]]), atol=1e-5, rtol=0)
+    assert after.shape == before.shape == (8, 1, 40, 40)
 
 
 @pytest.mark.parametrize("enlarge", ["null", "40"])
@@ -268,10 +270,13 @@ def test_a_teacher_that_sees_the_faces_as_they_are_refines_the_targets_once(enla
     dataset = open_dataset(config.data.source)
     faces, _ = training.load_faces(config, dataset, dataset.split("train"), config.data.label_rule)
     fabric = training.lightning_fabric.Fabric(accelerator="cpu")
-    found = training.refined(faces, training.Teachers(config.loss.teachers, config.model, fabric), config, batch=7)
-    trained = load(teacher)
+    teachers = training.Teachers(config.loss.teachers, config.model, fabric)
+    found = training.refined(faces, teachers, config, batch=7)
+    trained, ids = load(teacher), [sample.id for sample in faces.samples]
+    seen = teachers(faces.images(np.arange(len(ids))).float() / 255)
+    np.testing.assert_allclose(seen, trained(faces.pixels.numpy(), ids).probabilities, atol=1e-5)
     trained.mirror, trained.turn = True, 8.0
-    said = trained(faces.pixels.numpy(), [sample.id for sample in faces.samples]).probabilities
+    said = trained(faces.pixels.numpy(), ids).probabilities
     np.testing.assert_allclose(found, 0.75 * faces.targets.numpy() + 0.25 * said, atol=1e-5)
     refined = load(training.train(config, tmp_path / "run", quiet()))
     assert refined.description["training"]["teachers"] == ["teacher/best.safetensors"]
