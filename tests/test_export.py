@@ -19,7 +19,7 @@ from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.export import Graph, export
-from ranfer.model import RAN, turned
+from ranfer.model import RAN, SURE, TURN, turned
 from ranfer.onnx_file import check_parity, example_faces
 from ranfer.recognize import load
 from ranfer.runtime import open_onnx
@@ -47,12 +47,10 @@ def trained(**changes: object) -> Trained:
     ],
     ids=["stem", "image, softmax, colour", "baseline", "enlarged"],
 )
-@pytest.mark.parametrize(
-    ("mirror", "turn"), [(False, 0.0), (True, 0.0), (True, 8.0)], ids=["as it is", "mirrored", "mirrored and turned"]
-)
-def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes, mirror, turn):
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_the_file_gives_what_pytorch_gives_for_any_batch_and_image_size(tmp_path, changes, views):
     model = trained(**changes)
-    model.mirror, model.turn = mirror, turn
+    model.views = views
     worst = export(model, tmp_path / "m.onnx")
     assert worst <= 1e-4
     names = [entry.name for entry in onnx.load(tmp_path / "m.onnx").graph.output]
@@ -107,14 +105,14 @@ def test_training_may_start_from_the_backbone_of_an_exported_file(tmp_path):
 
 
 def test_an_exported_file_is_a_model_again(tmp_path):
-    """Without temperature and mirror image, which belong to the file and not to the network."""
+    """Without temperature and further views, which belong to the file and not to the network."""
     model = trained(cut="stem", region_size=32)
     model.description |= {"format": "ranfer-1", "training": {"split": "train"}}
-    model.mirror = True
+    model.views = 2
     export(model, tmp_path / "m.onnx", Calibration(0.5, 0.9, 0.5, 0.95, 10, "faces"))
     again = checkpoint.load(tmp_path / "m.onnx")
     assert again.description["training"] == {"split": "train"}
-    model.mirror = False
+    model.views = 1
     faces = example_faces(3, 48, 48).numpy()
     np.testing.assert_array_equal(again(faces, "abc").probabilities, model(faces, "abc").probabilities)
     checkpoint.go_on_from(RAN(model.model.config), tmp_path / "m.onnx")
@@ -127,29 +125,43 @@ def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():
     faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
     ids = ["a", "b", "c"]
     alone, flipped = model(faces, ids).probabilities, model(faces[:, :, ::-1], ids).probabilities
-    model.mirror = True
+    model.views = 2
     both = model(faces, ids).probabilities
     np.testing.assert_allclose(both, (alone + flipped) / 2, atol=1e-6)
     np.testing.assert_allclose(model(faces[:, :, ::-1], ids).probabilities, both, atol=1e-6)
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_a_face_that_is_judged_turned_too_gets_the_mean_of_its_views(mirror):
-    model = trained()
-    faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+def test_only_faces_of_which_two_views_are_unsure_are_judged_turned_too(tmp_path):
+    model = trained(regions=RegionsConfig(scheme="none"), attention="none")
+    faces = np.random.default_rng(1).integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
+    faces[::2] //= 8  # so that their features differ
+    ids = [*"abcdefghijkl"]
     images = model.model.eval().prepare(torch.from_numpy(faces))
-    clockwise, back = turned(images, 8.0)
-    views = [images, clockwise, back]
-    views += [view.flip(-1) for view in views] if mirror else []
-    with torch.inference_mode():
-        expected = torch.stack([model.model(view).logits.softmax(1) for view in views]).mean(dim=0)
-    model.mirror, model.turn = mirror, 8.0
-    np.testing.assert_allclose(model(faces, ["a", "b", "c"]).probabilities, expected, atol=1e-6)
+    with torch.no_grad():
+        # Half of them sure: the classifier tells apart what differs most between these faces.
+        features = model.model(images).representation
+        first = torch.linalg.svd(features - features.mean(0))[2][0]
+        model.model.fc.weight.zero_()[0] = first * 4 / ((features - features.mean(0)) @ first).std()
+        model.model.fc.bias.zero_()[0] = 2 - features.mean(0) @ model.model.fc.weight[0]
+        views = [images, *(turned(images, angle) for angle in (TURN, -TURN))]
+        views = [image for view in views for image in (view, view.flip(-1))]
+        probabilities = torch.stack([model.model(view).logits.softmax(1) for view in views])
+    two, six = probabilities[:2].mean(dim=0), probabilities.mean(dim=0)
+    sure = two.amax(dim=1) >= SURE
+    assert 2 < sure.sum() < 10
+    expected = torch.where(sure[:, None], two, six)
+    assert (two - six).abs().amax(dim=1).min() > 1e-4  # the views are told apart
+    model.views = 6
+    np.testing.assert_allclose(model(faces, ids).probabilities, expected, atol=1e-6)
+    export(model, tmp_path / "m.onnx", half=False)
+    opened = open_onnx(tmp_path / "m.onnx")
+    for some in (slice(None), sure.numpy(), ~sure.numpy(), slice(0, 1), slice(1, 2)):
+        np.testing.assert_allclose(opened(faces[some], ids).probabilities, expected[some], atol=1e-4)
 
 
 def test_faces_with_regions_of_their_own_are_not_judged_turned():
     model = trained(regions=RegionsConfig(scheme="random", count=3))
-    model.turn = 8.0
+    model.views = 6
     with pytest.raises(ConfigError, match="regions that all faces share"):
         model(np.zeros((2, 48, 48, 3), dtype=np.uint8), ["a", "b"])
 
@@ -157,12 +169,12 @@ def test_faces_with_regions_of_their_own_are_not_judged_turned():
 def test_turning_is_about_the_middle_and_by_the_angle_that_is_said():
     image = torch.zeros(1, 1, 49, 49)
     image[0, 0, 23:26, 38:43] = 1.0  # to the right of the middle, 16 pixels away
-    for view, sign in zip(turned(image, 30.0), (-1, 1), strict=True):
+    for angle in (30.0, -30.0):
+        view = turned(image, angle)
         rows, columns = torch.meshgrid(torch.arange(49.0), torch.arange(49.0), indexing="ij")
         y, x = ((view[0, 0] * place).sum() / view.sum() - 24 for place in (rows, columns))
-        assert math.degrees(math.atan2(y, x)) == pytest.approx(sign * 30, abs=0.5)
+        assert math.degrees(math.atan2(y, x)) == pytest.approx(-angle, abs=0.5)  # y goes down
         assert math.hypot(x, y) == pytest.approx(16, abs=0.1)
-    assert turned(image, 0.0) == []
 
 
 def test_weights_of_regions_keep_their_digits_where_attention_is_faint(tmp_path):
@@ -187,7 +199,7 @@ def test_half_weights_take_half_the_space_and_only_half_weights_are_stored(tmp_p
 def test_a_file_that_differs_is_refused_and_none_is_left(tmp_path, monkeypatch):
     model = trained()
     export(model, tmp_path / "m.onnx")
-    other = Graph(trained(normalization="softmax").model.eval(), 1.0, False, 0.0)
+    other = Graph(trained(normalization="softmax").model.eval(), 1.0, 1)
     with pytest.raises(CheckpointError, match=r"m.onnx: the exported \w+ differ from PyTorch's"):
         check_parity(other, tmp_path / "m.onnx", lambda *size: (example_faces(*size),))
     monkeypatch.setattr("ranfer.onnx_file.TOLERANCE", -1.0)
@@ -219,7 +231,8 @@ def test_the_command_exports_and_calibrates(tmp_path, capsys):
     calibrated = str(tmp_path / "other.onnx")
     taking = [*arguments[:-1], str(tmp_path / "third.onnx"), "--calibrate-as", calibrated]
     for words, message in (
-        ([*taking, "--mirror"], "another network, or other --mirror and --turn"),
+        ([*taking, "--views", "2"], "another network, or other --views"),
+        ([*taking, "--views", "3"], "--views must be 1, 2 or 6, got 3"),
         ([*other, str(tmp_path / "m.onnx")], "m.onnx: was not calibrated"),
         ([*other, "a.onnx", "--calibrate", f"ferplus:{data}"], "only one of --calibrate and"),
     ):

@@ -51,16 +51,13 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     assert (found.epoch_chosen_on, found.pre_training) == ("0.1 of train, held out", "none")
     assert (found.drawn_over_in_training, found.teachers) == ("20 % of the faces", "a/best.safetensors")
     assert found.stamps == () and found.test_time_augmentation.startswith("none")
-    mirrored = Neutral(**TRAINING)
-    mirrored.description["mirror"] = True
-    assert judged(rafdb, "test", mirrored).test_time_augmentation == "the mean over each face and its mirror image"
-    mirrored.description["turn"] = 8.0
-    assert judged(rafdb, "test", mirrored).test_time_augmentation == (
-        "the mean over each face and its mirror image, each as it is and turned by 8 degrees either way"
-    )
-    mirrored.description["mirror"] = False
-    assert judged(rafdb, "test", mirrored).test_time_augmentation == (
-        "the mean over each face as it is and turned by 8 degrees either way"
+    views = Neutral(**TRAINING)
+    views.description["views"] = 2
+    assert judged(rafdb, "test", views).test_time_augmentation == "the mean over each face and its mirror image"
+    views.description["views"] = 6
+    assert judged(rafdb, "test", views).test_time_augmentation == (
+        "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
+        "but for faces of which the first two views are sure"
     )
     text = found.to_markdown()
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text

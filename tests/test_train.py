@@ -275,7 +275,7 @@ def test_a_teacher_that_sees_the_faces_as_they_are_refines_the_targets_once(enla
     trained, ids = load(teacher), [sample.id for sample in faces.samples]
     seen = teachers(faces.images(np.arange(len(ids))).float() / 255)
     np.testing.assert_allclose(seen, trained(faces.pixels.numpy(), ids).probabilities, atol=1e-5)
-    trained.mirror, trained.turn = True, 8.0
+    trained.views = 6
     said = trained(faces.pixels.numpy(), ids).probabilities
     np.testing.assert_allclose(found, 0.75 * faces.targets.numpy() + 0.25 * said, atol=1e-5)
     refined = load(training.train(config, tmp_path / "run", quiet()))

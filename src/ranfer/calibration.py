@@ -63,10 +63,10 @@ def calibrate(model: Predictor, data: str, split: str) -> Calibration:
     )
 
 
-def calibration_of(path: Path, model: Mapping[str, Any], mirror: bool, turn: float) -> Calibration:
+def calibration_of(path: Path, model: Mapping[str, Any], views: int) -> Calibration:
     """Temperature and trust threshold of an exported file, for a model that has learnt the faces they were chosen on.
 
-    ``model`` holds the settings of that model's network; with ``mirror`` and ``turn`` they must be those of the file.
+    ``model`` holds the settings of that model's network; they and ``views`` must be those of the file.
 
     Raises:
         CheckpointError: no file that ``ranfer export`` wrote, or damaged.
@@ -77,9 +77,8 @@ def calibration_of(path: Path, model: Mapping[str, Any], mirror: bool, turn: flo
         raise CheckpointError(f"{path}: expected a file that ranfer export wrote")
     if told.get("trust") is None:
         raise ConfigError(f"{path}: was not calibrated, and has nothing to take over")
-    kind = _network(told.get("model", {})), told.get("mirror", False), told.get("turn", 0.0)
-    if kind != (_network(model), mirror, turn):
-        raise ConfigError(f"{path}: another network, or other --mirror and --turn; its calibration would mean nothing")
+    if (_network(told.get("model", {})), told.get("views")) != (_network(model), views):
+        raise ConfigError(f"{path}: another network, or other --views; its calibration would mean nothing")
     try:
         fitted = Calibration(**told["trust"])
     except TypeError as error:

@@ -37,13 +37,12 @@ STATE_FORMAT = "ranfer-run-1"  # of what a training run resumes from
 class Trained:
     """A model with its weights, ready to predict, and what its file says of it.
 
-    ``mirror`` and ``turn`` are as in ``RAN.judge``.
+    ``views`` are as in ``RAN.judge``.
     """
 
     model: RAN
     description: dict[str, Any] = field(default_factory=dict)
-    mirror: bool = False
-    turn: float = 0.0
+    views: int = 1
 
     def __post_init__(self) -> None:
         self._regions = FaceRegions(self.model.config.regions)
@@ -58,8 +57,7 @@ class Trained:
             self.model.prepare(torch.from_numpy(np.ascontiguousarray(faces)).to(device)),
             torch.from_numpy(boxes).to(device),
             None if mask is None else torch.from_numpy(mask).to(device),
-            mirror=self.mirror,
-            turn=self.turn,
+            views=self.views,
         )
         mu, nu, weight = (tensor.float().cpu().numpy() for tensor in (out.mu, out.nu, out.weight))
         return Prediction(probabilities.double().cpu().numpy(), np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)
@@ -121,7 +119,7 @@ def save_model(path: Path, model: RAN, about: Mapping[str, Any]) -> None:
 def load(path: Path) -> Trained:
     """A model from a file of ours, a checkpoint or an exported one, or from one of the published network.
 
-    Of an exported file it is the network alone, without temperature and mirror image.
+    Of an exported file it is the network alone, without temperature and further views.
 
     Raises:
         CheckpointError: missing, truncated, of another program, or its weights do not fit its own settings.

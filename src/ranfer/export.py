@@ -22,12 +22,11 @@ OUTPUTS = ("probabilities", "mu", "nu", "weight", "representation", "boxes")
 class Graph(nn.Module):
     """What the file computes: from faces as RGB bytes of any size to the outputs, in the order of ``OUTPUTS``."""
 
-    def __init__(self, model: RAN, temperature: float, mirror: bool, turn: float) -> None:
+    def __init__(self, model: RAN, temperature: float, views: int) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self.mirror = mirror
-        self.turn = turn
+        self.views = views
 
     def forward(
         self,
@@ -37,7 +36,7 @@ class Graph(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Boxes and mask only for models whose regions differ from face to face; the others give theirs as the last."""
         images = self.model.prepare(faces)
-        probabilities, out = self.model.judge(images, boxes, mask, self.temperature, self.mirror, self.turn)
+        probabilities, out = self.model.judge(images, boxes, mask, self.temperature, self.views)
         outputs = probabilities, out.mu, out.nu, out.weight, out.representation
         shared = self.model.boxes
         return outputs if shared is None else (*outputs, shared.expand(faces.shape[0], -1, -1))
@@ -53,7 +52,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         CheckpointError: an output of the file differs from PyTorch's; no file is left.
     """
     model = trained.model.eval().cpu()
-    graph = Graph(model, 1.0 if fitted is None else fitted.temperature, trained.mirror, trained.turn)
+    graph = Graph(model, 1.0 if fitted is None else fitted.temperature, trained.views)
     batch, height, width, regions = (torch.export.Dim(name) for name in ("batch", "height", "width", "regions"))
     inputs: dict[str, dict[int, Any]] = {"faces": {0: batch, 1: height, 2: width}}
     if model.boxes is None:
@@ -62,8 +61,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
         "labels": [expression.value for expression in Expression],
         "regions": list(names(model.config.regions)),
-        "mirror": trained.mirror,
-        "turn": trained.turn,
+        "views": trained.views,
         "trust": None if fitted is None else fitted._asdict(),
         "weights": "float16" if half else "float32",
     }

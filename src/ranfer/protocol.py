@@ -110,11 +110,12 @@ class Protocol:
 
 
 def _augmentation(source: Mapping[str, Any]) -> str:
-    turn = source.get("turn")
-    turned = f" as it is and turned by {turn:g} degrees either way" if turn else ""
-    if source.get("mirror"):
-        return f"the mean over each face and its mirror image{turned and ', each'}{turned}"
-    return f"the mean over each face{turned}" if turned else "none: each face is seen once"
+    views = {
+        2: "the mean over each face and its mirror image",
+        6: "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
+        "but for faces of which the first two views are sure",
+    }
+    return views.get(source.get("views", 1), "none: each face is seen once")
 
 
 def protocol(evaluation: Evaluation) -> Protocol:

@@ -23,8 +23,6 @@ from ranfer.config import ModelConfig
 from ranfer.crop import resize
 from ranfer.errors import ConfigError
 
-TURN = 8.0  # degrees
-
 
 class Teachers:
     """Trained models that see faces as the learner does; their mean probabilities.
@@ -54,10 +52,9 @@ class Teachers:
 
     @torch.no_grad()
     def refine(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 8"]:
-        """Mean probabilities of faces in [0, 1], of each with its mirror image, as they are and turned either way."""
+        """Mean probabilities of faces in [0, 1], of each in up to six views: see :meth:`ranfer.model.RAN.judge`."""
         with self._fabric.autocast():
             judged = [
-                model.judge(resize(images, model.config.resolution), mirror=True, turn=TURN)[0].float()
-                for model in self._models
+                model.judge(resize(images, model.config.resolution), views=6)[0].float() for model in self._models
             ]
         return torch.stack(judged).mean(dim=0)

@@ -177,13 +177,14 @@ def export(
     calibrate_as: Annotated[
         File, typer.Option(help="Take over temperature and trust threshold of another file that ranfer exported.")
     ] = None,
-    mirror: Annotated[
-        bool, typer.Option("--mirror", help="Judge each face and its mirror image, and take the mean: twice the time.")
-    ] = False,
-    turn: Annotated[
-        float,
-        typer.Option(metavar="DEGREES", min=0, max=45, help="And turned so far either way: three times the time."),
-    ] = 0,
+    views: Annotated[
+        int,
+        typer.Option(
+            metavar="1|2|6",
+            help="Judge a face in so many views, and take the mean: 2, with its mirror image, in twice the time; "
+            "6, both turned a little either way, too, where two are unsure.",
+        ),
+    ] = 1,
     full: Annotated[bool, typer.Option("--float32", help="Keep weights as float32, in twice the space.")] = False,
 ) -> None:
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
@@ -194,13 +195,15 @@ def export(
 
     if data is not None and calibrate_as is not None:
         raise ConfigError("give only one of --calibrate and --calibrate-as")
+    if views not in (1, 2, 6):
+        raise ConfigError(f"--views must be 1, 2 or 6, got {views}")
     trained = load(weights)
-    trained.mirror, trained.turn = mirror, turn
+    trained.views = views
     fitted = None
     if data is not None:
         fitted = calibrate(trained, data, split)
     elif calibrate_as is not None:
-        fitted = calibration_of(calibrate_as, trained.description["model"], mirror, turn)
+        fitted = calibration_of(calibrate_as, trained.description["model"], views)
     if fitted is not None:
         out.print(str(fitted), markup=False)
     worst = export(trained, file, fitted, half=not full)
