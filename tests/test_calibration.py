@@ -36,3 +36,12 @@ def test_the_trust_threshold_is_the_least_that_keeps_enough_right():
     assert (top >= threshold).mean() == pytest.approx(kept)
     assert all(right[top >= lower].mean() < 0.95 for lower in np.sort(top[top < threshold])[::50])
     assert choose_trust(np.full((5, 8), 0.125), np.full(5, 7)) == (1.0, 0.0, 0.0)
+
+
+def test_faces_that_tie_are_trusted_together_or_not_at_all():
+    probabilities = np.full((30, 8), 0.01)
+    probabilities[:, 0] = 0.93
+    probabilities[:20, 0], probabilities[:20, 1] = 0.99, 0.0
+    truth = np.zeros(30, dtype=int)
+    truth[25:] = 1  # of the ten that tie, the first five are right: cut among them, 25 of 25 would be
+    assert choose_trust(probabilities, truth) == (pytest.approx(0.99), pytest.approx(2 / 3), 1.0)

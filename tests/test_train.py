@@ -15,6 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ranfer import train as training
 from ranfer.augment import augment, cover, erase, mix, move, move_points, moves
@@ -108,6 +109,8 @@ def test_an_interrupted_run_resumes_to_the_weights_of_an_uninterrupted_one(setti
         assert same(tmp_path / "whole" / name, tmp_path / "parts" / name)
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
+    events = EventAccumulator(str(tmp_path / "parts" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars(events.Tags()["scalars"][0])] == [1, 2, 3]
 
 
 def test_a_run_killed_at_random_moments_loses_nothing(settings, tmp_path):

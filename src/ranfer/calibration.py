@@ -119,7 +119,8 @@ def choose_trust(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray,
     order = np.argsort(-top, kind="stable")
     right = (probabilities.argmax(axis=1) == truth)[order]
     accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
-    enough = np.flatnonzero(accuracy >= TRUSTED_ACCURACY)
+    whole = np.append(np.diff(top[order]) < 0, True)  # faces that tie are kept together or not at all
+    enough = np.flatnonzero(whole & (accuracy >= TRUSTED_ACCURACY))
     if len(enough) == 0:
         return 1.0, 0.0, 0.0
     last = int(enough[-1])

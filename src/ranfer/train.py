@@ -120,7 +120,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         console.print(f"resuming after epoch {done} of {config.epochs}", highlight=False)
     if lead:
         rewrite_metrics(out / METRICS, history)
-    writer = SummaryWriter(str(out / "tensorboard"), purge_step=done) if lead else None
+    writer = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1) if lead else None
     # All batches are of one size, so one compiled graph serves.
     network = cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model
     learner, optimizer = fabric.setup(network, optimizer)
