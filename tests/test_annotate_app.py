@@ -179,6 +179,8 @@ def test_no_file_outside_of_the_pages_own_is_served(study, path):
         ({"authorization": "Bearer é"}, 401, "expected the token"),
         ({"host": "evil.example"}, 421, "does not go by the name 'evil.example'"),
         ({"host": "[::1"}, 421, "does not go by"),
+        ({"host": "a]"}, 421, "does not go by"),
+        ({"origin": "http://["}, 403, "no business"),
         ({"origin": "http://evil.example"}, 403, "a page of 'http://evil.example' has no business here"),
         ({"origin": "http://127.0.0.1:1"}, 403, "no business"),
         ({"origin": "null"}, 403, "no business"),

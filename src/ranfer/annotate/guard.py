@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 LARGEST = 16 * 1024  # bytes of a request's body
 HEADERS = {
@@ -51,7 +51,7 @@ def guarded(app: App, names: Collection[str] = ()) -> App:
         host = headers.get("host", "")
         if not _is_ours(host, known):
             await refuse(421, f"this server does not go by the name {host[:80]!r}; --host-name adds one")
-        elif "origin" in headers and urlsplit(headers["origin"]).netloc != host:
+        elif "origin" in headers and ((split := _split(headers["origin"])) is None or split.netloc != host):
             await refuse(403, f"a page of {headers['origin'][:80]!r} has no business here")
         elif (body := await _read_body(headers.get("content-length", "0"), receive)) is None:
             await refuse(413, f"expected a request of at most {LARGEST:,} bytes")
@@ -70,12 +70,21 @@ def guarded(app: App, names: Collection[str] = ()) -> App:
 
 def _is_ours(host: str, known: Collection[str]) -> bool:
     """Whether a Host header is an address, which no foreign name can pretend to be, or a name of ours."""
+    split = _split(f"//{host}")
+    name = None if split is None else split.hostname
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(name or "")
     except ValueError:
-        return urlsplit(f"//{host}").hostname in known if "[" not in host else False
+        return name in known
     return True
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an address; None of what is no address, such as one with half a bracket."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
 
 
 async def _read_body(announced: str, receive: Receive) -> bytes | None:
