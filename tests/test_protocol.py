@@ -59,6 +59,9 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
         "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
         "but for faces of which the first two views are sure"
     )
+    earlier = Neutral(**TRAINING)
+    earlier.description |= {"mirror": True, "turn": 8.0}
+    assert "unknown" in judged(rafdb, "test", earlier).test_time_augmentation
     text = found.to_markdown()
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text
 

@@ -8,7 +8,6 @@ published code does, passing mu and nu once more through a softmax over regions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -157,10 +156,6 @@ class RAN(nn.Module):
         Raises:
             ConfigError: six views of faces with regions of their own.
         """
-        if views == 6 and self.boxes is None:
-            raise ConfigError(
-                "turned views need regions that all faces share: those of one face would have to turn with it"
-            )
         out = self(images, boxes, mask)
         logits = [out.logits]
         if views > 1:
@@ -175,22 +170,24 @@ class RAN(nn.Module):
         self, images: Float[Tensor, "b c s s"], mean: Float[Tensor, "b 8"], mask: Bool[Tensor, "b r"] | None
     ) -> Float[Tensor, "b 8"]:
         """Logarithms of mean probabilities over two views; over six where those are unsure."""
+        if self.boxes is None:
+            raise ConfigError(
+                "turned views need regions that all faces share: those of one face would have to turn with it"
+            )
         unsure = (mean.amax(dim=1) < math.log(SURE)).nonzero()[:, 0]
         if torch.compiler.is_exporting():
             torch._check(unsure.shape[0] > 0)  # the tracer must choose; what it traces serves none of them, too
         mask = None if mask is None else mask[unsure]
-        boxes = self.boxes
-        assert boxes is not None
         views = [turned(images, degrees)[unsure] for degrees in (TURN, -TURN)]
-        logits = [self(view, boxes, mask).logits for view in views]
-        logits += [self(view.flip(-1), mirrored(boxes), mask).logits for view in views]
+        logits = [self(view, self.boxes, mask).logits for view in views]
+        logits += [self(view.flip(-1), mirrored(self.boxes), mask).logits for view in views]
         six = mean_of([mean[unsure], mean[unsure], *logits])
         return mean.index_copy(0, unsure, six)
 
 
-def mean_of(logits: Sequence[Float[Tensor, "b 8"]]) -> Float[Tensor, "b 8"]:
+def mean_of(logits: list[Float[Tensor, "b 8"]]) -> Float[Tensor, "b 8"]:
     """Logarithms of the mean probabilities; logarithms of probabilities are logits, too."""
-    return torch.stack(list(logits)).float().log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
+    return torch.stack(logits).float().log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits))
 
 
 def mirrored(boxes: Float[Tensor, "k r 4"]) -> Float[Tensor, "k r 4"]:
