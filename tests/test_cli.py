@@ -57,7 +57,8 @@ def test_anybodys_classifier_is_judged_from_its_onnx_file(drawn, tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"]["input"]["output"] == "logits"
     assert report["comparison"]["mcnemar_p"] == 1
-    again = judge(drawn, tmp_path, "--predictions", tmp_path / "out" / "predictions.csv")
+    words = ("--predictions", tmp_path / "out" / "predictions.csv", "--out", tmp_path / "again")
+    again = judge(drawn, tmp_path, *words)
     assert f"{100 * report['accuracy']:.2f}" in again.stdout
 
 
@@ -152,3 +153,45 @@ def test_the_doctor_fails_where_a_list_names_absent_faces(drawn, tmp_path):
 def test_the_version_is_printed_by_the_module_too():
     found = subprocess.run([sys.executable, "-m", "ranfer", "--version"], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("ranfer 0.")
+
+
+def sources(drawn, folder):
+    """A file of each kind that a command reads, where a careless ``--out`` would put its own."""
+    opened = open_dataset(f"ferplus:{drawn.data}")
+    answers = "\n".join(["id,expression", *(f"{sample.id},happy" for sample in opened.samples)])
+    turned = {"yaw": 50, "pitch": 0, "roll": 0, "landmarks": [[0.5, 0.5]]}
+    attributes = "".join(json.dumps({"id": sample.id} | turned) + "\n" for sample in opened.split("valid"))
+    texts = {"predictions.csv": answers, "attributes.jsonl": attributes, "list.txt": f"{opened.samples[0].id}\n"}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    ours(folder / "ours.onnx")
+    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--data", "DATA", "--split", "valid", "--predictions", "predictions.csv", "--out", "."),
+        ("evaluate", "--data", "DATA", "--split", "valid", "--against", "predictions.csv", "--out", "."),
+        ("annotate", "export", "attributes.jsonl", "--data", "DATA", "--split", "valid", "--format", "attributes",
+         "--out", "."),
+        ("data", "check", "DATA", "--list", "list.txt", "--originals", "linked.txt"),
+        ("data", "prepare", "DATA", "--out", "list.txt"),
+        ("export", "--weights", "ours.onnx", "--out", "./ours.onnx"),
+        ("export", "--weights", "ours.onnx", "--calibrate-as", "ours.onnx", "--out", "predictions.csv"),
+    ],
+)  # fmt: skip
+def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(drawn, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    before = sources(drawn, tmp_path)
+    (tmp_path / "linked.txt").symlink_to("list.txt")
+    found = run(*(f"ferplus:{drawn.data}" if word == "DATA" else word for word in words), status=2)
+    assert "--out" in found.stderr
+    assert found.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_file_where_a_folder_is_needed_is_said_to_be_one(drawn, predictions, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    told = judge(drawn, tmp_path, "--predictions", predictions, status=1).stderr
+    assert told == f"{tmp_path / 'out'}: expected a folder, and a file stands there\n"

@@ -126,5 +126,5 @@ def test_an_edited_line_that_cannot_be_is_an_error_with_its_line(opened, tmp_pat
     path.write_text("\n".join([lines[0], json.dumps(json.loads(lines[1]) | change), *lines[2:]]) + "\n")
     with pytest.raises(DataError, match=rf"m.jsonl:2: expected an object with id, split, votes and row .*{message}"):
         open_dataset(f"manifest:{path}")
-    with pytest.raises(ConfigError, match=r"m.jsonl: is the data itself; name another --out"):
+    with pytest.raises(ConfigError, match=r"m.jsonl: is read here, and must not be written over; choose another --out"):
         manifest.prepare(replace(opened, path=path), path, 24, 3)

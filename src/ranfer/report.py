@@ -20,6 +20,8 @@ from ranfer.report_words import NAMES, to_markdown
 from ranfer.robustness import Robustness
 from ranfer.wording import as_json, number
 
+PREDICTIONS, REPORT, VALUES = "predictions.csv", "report.md", "report.json"
+
 
 def write_report(
     evaluation: Evaluation, out: Path, command: str, faces: bool = True, covered: Robustness | None = None
@@ -29,14 +31,14 @@ def write_report(
     ``covered`` is a test with covered faces by the same models, if there was one.
     """
     out.mkdir(parents=True, exist_ok=True)
-    write_predictions(evaluation, out / "predictions.csv")
+    write_predictions(evaluation, out / PREDICTIONS)
     report = to_json(evaluation, command) | {"occlusion": covered and robustness_report.to_json(covered)}
     drawn = plots.draw(evaluation, out, faces)
     (out / robustness_report.PLOT).unlink(missing_ok=True)
     if covered is not None:
         robustness_report.plot(covered, plots.titles(evaluation), out / robustness_report.PLOT)
-    write_text(out / "report.md", to_markdown(evaluation, report, drawn, covered))
-    write_text(out / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_text(out / REPORT, to_markdown(evaluation, report, drawn, covered))
+    write_text(out / VALUES, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
 
 

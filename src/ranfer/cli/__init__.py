@@ -191,8 +191,12 @@ def export(
     need_pytorch("export")
     from ranfer.calibration import calibrate, calibration_of
     from ranfer.checkpoint import load
+    from ranfer.data.textfiles import spare
     from ranfer.export import export
 
+    if file.suffix.lower() != ".onnx":
+        raise ConfigError(f"--out {file}: expected the name of an ONNX file, which ends in .onnx")
+    spare([file], [weights, calibrate_as])
     if data is not None and calibrate_as is not None:
         raise ConfigError("give only one of --calibrate and --calibrate-as")
     if views not in (1, 2, 6):

@@ -30,6 +30,8 @@ class Commands(TyperGroup):
             status, line = 2 if isinstance(error, ConfigError) else 1, str(error)
         except BrokenPipeError:
             raise
+        except FileExistsError as error:  # of mkdir
+            status, line = 1, f"{error.filename}: expected a folder, and a file stands there"
         except OSError as error:
             name = error.filename2 or error.filename  # of a rename, the file that was meant
             status, line = 1, f"{name}: {error.strerror}" if name else f"cannot read or write ({error})"

@@ -30,9 +30,10 @@ def data_check(
     from ranfer.data.doctor_page import to_html
     from ranfer.data.manifest import verify
     from ranfer.data.subsets import read_list
-    from ranfer.data.textfiles import write_text
+    from ranfer.data.textfiles import spare, write_text
 
     opened = open_dataset(dataset)
+    spare(filter(None, (file, page, originals)), [opened.path, *(lists or [])])
     if opened.cache is not None:
         verify(opened.path)
     with progress_bars() as progress:

@@ -62,8 +62,9 @@ def evaluate(
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
+    from ranfer.data.textfiles import spare
     from ranfer.evaluate import evaluate, labelled, sharing
-    from ranfer.report import write_report
+    from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
 
     given = sum(option is not None for option in (weights, onnx, predictions))
     if given > 1:
@@ -76,8 +77,11 @@ def evaluate(
         raise ConfigError("--labels and --preprocess belong to an ONNX file")
     kinds = robustness.parse_kinds(occlude_kinds)
     plots.check_installed()
-    lists = {name: read_list(path, beside) for name, path, beside in map(_named, subset or [])}
-    if len(lists) < len(subset or []):
+    named = list(map(_named, subset or []))
+    listed = [path for _, *paths in named for path in paths]
+    spare([folder / name for name in (PREDICTIONS, REPORT, VALUES)], [predictions, against, *listed])
+    lists = {name: read_list(path, beside) for name, path, beside in named}
+    if len(lists) < len(named):
         raise ConfigError("--subset: two subsets have the same name")
     if split in lists:
         raise ConfigError(f"--subset {split}=...: the split has that name; choose another")

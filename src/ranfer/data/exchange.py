@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +14,13 @@ from ranfer.data.labelstudio import read_labelstudio, write_labelstudio
 from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
 from ranfer.data.subsets import read_list
-from ranfer.data.textfiles import parse_jsonl, read_lines
+from ranfer.data.textfiles import parse_jsonl, read_lines, spare
 
 
 class Source(NamedTuple):
     """What a file told: the faces with their attributes, and the subsets that they make."""
 
+    path: Path
     dataset: Dataset
     faces: Sequence[LabelledFace]
     subsets: Sequence[Subset]
@@ -44,11 +46,11 @@ def open_source(
     if _is_list(path):
         faces = read_list(path)
         subset = subset_of_list(dataset, faces, label_rule)
-        return Source(dataset, subset.faces, [subset], subset.source, faces.surprises)
+        return Source(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
     attributes = read_labelstudio(path) if path.suffix.lower() == ".json" else read_attributes(path)
     subsets = make_subsets(dataset, split, attributes, thresholds, label_rule)
     labelled = label_faces(dataset, split, attributes, label_rule)
-    return Source(dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
+    return Source(path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
 
 
 def _is_list(path: Path) -> bool:
@@ -72,28 +74,25 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
     ``attributes``: one for all faces.
 
     Raises:
+        ConfigError: a file would take the place of the one that was read.
         DataError: a format that cannot tell of these faces.
     """
-    dataset, faces, subsets = found.dataset, found.faces, found.subsets
-    files: list[Path] = []
+    _, dataset, faces, subsets, about, _ = found
+    writers: dict[Path, Callable[[Path], None]] = {}
     if "manifest" in formats:
-        for subset in subsets:
-            files.append(folder / f"{subset.name}.jsonl")
-            write_manifest(subset, files[-1])
+        writers |= {folder / f"{subset.name}.jsonl": partial(write_manifest, subset) for subset in subsets}
     if "lists" in formats:
-        for subset in subsets:
-            files.append(folder / f"{subset.name}.txt")
-            write_list(subset, files[-1])
+        writers |= {folder / f"{subset.name}.txt": partial(write_list, subset) for subset in subsets}
     if "csv" in formats:
-        files.append(folder / "faces.csv")
-        write_csv(faces, subsets, files[-1])
+        writers[folder / "faces.csv"] = partial(write_csv, faces, subsets)
     if "coco" in formats:
-        files.append(folder / "coco.json")
-        write_coco(dataset, faces, subsets, files[-1])
+        writers[folder / "coco.json"] = partial(write_coco, dataset, faces, subsets)
     if "labelstudio" in formats:
-        files.append(folder / "labelstudio.json")
-        write_labelstudio(dataset, faces, files[-1])
+        writers[folder / "labelstudio.json"] = partial(write_labelstudio, dataset, faces)
     if "attributes" in formats:
-        files.append(folder / "attributes.jsonl")
-        write_attributes(files[-1], {face.sample.id: face.attributes for face in faces}, found.about)
-    return files
+        records = {face.sample.id: face.attributes for face in faces}
+        writers[folder / "attributes.jsonl"] = lambda path: write_attributes(path, records, about)
+    spare(writers, [found.path])
+    for path, write in writers.items():
+        write(path)
+    return list(writers)

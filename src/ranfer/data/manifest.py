@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.data.dataset import Dataset, Published, cut_face, fit
-from ranfer.data.textfiles import parse_objects, read_lines, write_text
+from ranfer.data.textfiles import parse_objects, read_lines, spare, write_text
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detect import Detection, Detector
 from ranfer.vocab import Expression, Location, Sample
@@ -44,14 +44,17 @@ def prepare(
         A line for each unreadable face, and how many faces the detector missed.
 
     Raises:
-        ConfigError: ``file`` is the data itself.
+        ConfigError: ``file`` is the data itself, or there is one that is no manifest.
     """
-    if file.resolve() == dataset.path.resolve():
-        raise ConfigError(f"{file}: is the data itself; name another --out")
+    spare([file], [dataset.path])
     n = len(dataset.samples)
     key = _key(dataset, size, channels, detect is not None)
     cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))
-    if file.exists() and cache.exists() and notes.exists():
+    if file.exists() and not notes.exists():
+        raise ConfigError(
+            f"{file}: there is no {notes.name} beside it, so that it was not prepared; choose another --out"
+        )
+    if file.exists() and cache.exists():
         about = json.loads(notes.read_text(encoding="utf-8"))
         if about["key"] == key and not about["unreadable"]:
             return [], about["missed"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ranfer.errors import DataError
+from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Location
 
 
@@ -123,6 +123,18 @@ def parse_jsonl(
 def to_jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
     """A line of JSON each; ASCII, because the name of a file need not be valid in any encoding."""
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+
+
+def spare(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        ConfigError: one of the outputs is one of the inputs, by whatever name.
+    """
+    read = [path for path in inputs if path is not None and path.exists()]
+    for output in outputs:
+        if output.exists() and any(output.samefile(path) for path in read):
+            raise ConfigError(f"{output}: is read here, and must not be written over; choose another --out")
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
