@@ -1,6 +1,7 @@
 """Pictures of every kind come out as upright RGB bytes, or as one error that names them."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -153,8 +154,14 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path):
         decode_image(tmp_path, "photo")
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"^pipe: expected a file, got a folder, pipe or device$"):
+        decode_image(tmp_path / "pipe.png", "pipe")
+
+
 def test_a_name_that_is_too_long_is_an_error(tmp_path):
-    with pytest.raises(ImageError, match=r"^long: not a readable picture .*too long"):
+    with pytest.raises(ImageError, match=r"^long: cannot be read .*too long"):
         decode_image(tmp_path / ("a" * 300), "long")
 
 

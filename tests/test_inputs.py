@@ -107,3 +107,10 @@ def test_a_folder_that_may_not_be_read_is_told(tree):
         (tree / "photos" / "trip").chmod(0o755)
     assert pictures == ["photos/a.PNG", "photos/b.jpg"]
     assert problems == ["photos/trip: Permission denied"]
+
+
+def test_a_name_that_cannot_be_reached_is_told_when_it_is_read_and_the_rest_goes_on(tree):
+    long = "a" * 300 + ".jpg"
+    found = list_inputs([long, "*" + "b" * 300, "single.jpg"])
+    assert found.files == [Path(long), Path("single.jpg")]
+    assert len(found.problems) == 1

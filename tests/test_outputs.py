@@ -274,8 +274,42 @@ def test_a_face_that_lacks_something_is_named(tmp_path):
     first = next(number for number, line in enumerate(lines) if line.get("box"))
     del lines[first]["score"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with pytest.raises(DataError, match=rf"predictions\.jsonl:{first + 1}: a face without score; remove the line"):
+    with pytest.raises(DataError, match=rf"\.jsonl:{first + 1}: score: Field required; correct it, or remove"):
         list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"box": [0, 0, 9]}, "box"),
+        ({"probability": "0.9"}, "probability: Input should be a valid number"),
+        ({"expression": "glee"}, "expression: Input should be 'neutral'"),
+        ({"probabilities": {"glee": 1.0}}, "probabilities.glee"),
+        ({"regions": [{"name": "face"}]}, "regions.0.box: Field required"),
+        ({"landmarks": [[0.5, 0.5]]}, "landmarks: List should have at least 5 items"),
+        ({"frame": None}, "frame"),
+        ({"trusted": "yes"}, "trusted"),
+    ],
+)
+def test_an_edited_value_that_cannot_be_is_named(tmp_path, change, message):
+    path = written(tmp_path)
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.get("box"))
+    lines[first] |= change
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for use in (lambda: list(read_lines(path)), lambda: Results(tmp_path, SETTINGS, {})):
+        with pytest.raises(DataError) as refused:
+            use()
+        assert str(refused.value).startswith(f"{path}:{first + 1}: {message}")
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    with Results(tmp_path, SETTINGS, {}) as first:
+        with pytest.raises(ConfigError, match=r"predictions\.jsonl: another run is writing it"):
+            Results(tmp_path, SETTINGS, {})
+        first.write("a.jpg", [])
+    with Results(tmp_path, SETTINGS, {}) as second:
+        assert list(second.done) == ["a.jpg"]
 
 
 def test_the_csv_has_the_columns_that_users_of_py_feat_know(tmp_path):

@@ -158,6 +158,22 @@ def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos
     }
 
 
+def test_what_an_earlier_run_did_not_draw_is_drawn_as_it_would_have_been(recognizer, photos, clip, tmp_path):
+    photos[1].write_bytes(b"")
+    inputs = [*photos[:3], clip, photos[3]]
+    predict(recognizer, inputs, tmp_path / "at once", draw=True)
+    predict(recognizer, inputs, tmp_path / "later")
+    predict(recognizer, inputs, tmp_path / "later", draw=True)
+    once, later = ({path.name: path.read_bytes() for path in (tmp_path / name / "drawn").iterdir()}
+                   for name in ("at once", "later"))  # fmt: skip
+    assert sorted(once) == ["00001-00.jpg", "00003-02.jpg", "00004-clip.mp4", "00005-03.jpg"]
+    assert once == later
+    photos[2].unlink()
+    (tmp_path / "later" / "drawn" / "00003-02.jpg").unlink()
+    predict(recognizer, inputs, tmp_path / "later", draw=True)
+    assert not (tmp_path / "later" / "drawn" / "00003-02.jpg").exists()
+
+
 def test_the_sheet_shows_the_pictures_of_earlier_runs_and_not_more_than_fit(recognizer, photos, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(
@@ -315,7 +331,7 @@ def test_broken_videos_are_one_line_each_and_what_they_show_is_kept(recognizer, 
     assert 2 < summary.frames < 12
     again = []
     predict(recognizer, inputs, tmp_path / "out", complain=again.append, draw=True)
-    assert again == complaints
+    assert [line.partition(" (in an earlier run; ")[0] for line in again] == complaints
     drawn, _ = own_pictures(tmp_path / "out")
     assert sorted(path.name for path in drawn.iterdir()) == ["00002-half.mp4", "00004-01.jpg"]
 
@@ -360,10 +376,11 @@ def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_p
     (tmp_path / "empty").mkdir()
     result = run("empty", "photos", "missing.jpg", "--out", "out", *command)
     assert result.exit_code == 1
-    told = result.stderr.splitlines()
+    told, lines = result.stderr.splitlines(), Path("out", "predictions.jsonl")
     assert [line.split(":")[0] for line in told] == ["empty", "photos/03.png", "missing.jpg"]
     assert "pictures: 21, without a face: 0, unreadable: 2" in result.stdout
     again = run("empty", "photos", "missing.jpg", "--out", "out", *command)
+    told[1] += f" (in an earlier run; to try again, remove its line from {lines})"  # the last is tried in any case
     assert (again.exit_code, again.stderr.splitlines()) == (1, told)
     nothing = run("empty", "--out", "other", *command)
     assert (nothing.exit_code, len(nothing.stderr.splitlines())) == (1, 1)

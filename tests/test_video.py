@@ -118,9 +118,9 @@ def test_what_is_no_video_is_one_error_that_names_it(tmp_path, capfd):
     whole = write_clip(tmp_path / "whole.mp4", greys(20)).read_bytes()
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
     reasons = {
-        "empty.mp4": "the video is empty (0 bytes)",
+        "empty.mp4": "empty (0 bytes)",
         "words.mp4": "not a readable video",
-        "folder.mp4": "not a readable video",
+        "folder.mp4": "expected a file, got a folder, pipe or device",
         "half.mp4": "not a readable video",
         "missing.mp4": "no such file",
         os.fsdecode(b"caf\xe9.mp4"): "no such file",

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from ranfer.data.attributes import about_path, read_attributes, to_line
 from ranfer.data.dataset import Dataset
 from ranfer.data.subsets import list_hash
-from ranfer.data.textfiles import to_jsonl, write_text
+from ranfer.data.textfiles import claim, to_jsonl, write_text
 from ranfer.errors import ConfigError, ImageError
 from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.images import by_shape
@@ -45,7 +45,7 @@ def estimate(
     be read has a line with ``error``. Beside it, ``*.meta.json`` tells how the file came about.
 
     Raises:
-        ConfigError: ``path`` holds faces of other data or of another model.
+        ConfigError: ``path`` holds faces of other data or of another model, or another run is writing it.
         DataError: no such split, or a damaged file.
     """
     samples = dataset.split(split)
@@ -55,14 +55,15 @@ def estimate(
         "faces": list_hash((sample.id, None) for sample in samples)[:16],  # folders of one name may hold others
         "model": {name: model.description.get(name) for name in ("sha256", "revision", "date")},
     }
-    done = _earlier(path, about)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not (done.records or done.errors):  # what lies there may be of a file that was removed
-        write_text(about_path(path), json.dumps(about, indent=2) + "\n")
-    waiting = [sample for sample in samples if sample.id not in done.records and sample.id not in done.errors]
-    finished = len(samples) - len(waiting)
-    progress(finished, len(samples))
     with path.open("ab") as file:
+        claim(file)
+        done = _earlier(path, about)
+        if not (done.records or done.errors):  # what lies there may be of a file that was removed
+            write_text(about_path(path), json.dumps(about, indent=2) + "\n")
+        waiting = [sample for sample in samples if sample.id not in done.records and sample.id not in done.errors]
+        finished = len(samples) - len(waiting)
+        progress(finished, len(samples))
         for start in range(0, len(waiting), BATCH):
             lines = _lines(dataset, waiting[start : start + BATCH], model, done)
             file.write(to_jsonl(lines).encode("ascii"))
@@ -73,7 +74,7 @@ def estimate(
 
 
 def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
-    if not path.exists() or not path.stat().st_size:
+    if not path.stat().st_size:
         return Estimated({}, {})
     content = path.read_bytes()
     if not content.startswith(b"{"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,15 +47,13 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     >>> decode_image(Path("photo.jpg"), "photo.jpg").shape
     (330, 330, 3)
     """
+    if isinstance(source, Path):
+        check_file(source, name)
+    elif source == b"":
+        raise ImageError(f"{name}: empty (0 bytes)")
     try:
-        if source == b"" or (isinstance(source, Path) and _is_empty(source)):
-            raise ImageError(f"{name}: the picture is empty (0 bytes)")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
             return np.asarray(to_rgb(_upright(picture)))
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels ({error})") from error
     except Exception as error:  # each decoder has errors of its own
@@ -68,8 +67,22 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size == 0
+def check_file(path: Path, name: str) -> None:
+    """Refuse what no decoder should be given: some would wait for a pipe for ever.
+
+    Raises:
+        ImageError: missing, out of reach, a folder, pipe or device, or empty; ``name`` is what it is called.
+    """
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except OSError as error:
+        raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(about.st_mode):
+        raise ImageError(f"{name}: expected a file, got a folder, pipe or device")
+    if about.st_size == 0:
+        raise ImageError(f"{name}: empty (0 bytes)")
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,12 +65,12 @@ def _expand(name: str, where: str, skipped: set[str], problems: list[str]) -> It
     if not name:  # Path would take it for the current folder
         problems.append("an input is an empty name")
         return []
-    if path.is_dir():
+    if stat.S_ISDIR(_mode(path)):
         found = list(_in_folder(path, skipped, problems))
         if not found:
             problems.append(f"{where}: no pictures or videos in this folder (none of {', '.join(sorted(SUFFIXES))})")
         return found
-    if glob.has_magic(name) and not path.exists():
+    if glob.has_magic(name) and not _mode(path):
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
         found = [path for match in matches for path in _matched(Path(match), skipped, problems)]
         if not found:
@@ -79,7 +80,7 @@ def _expand(name: str, where: str, skipped: set[str], problems: list[str]) -> It
 
 
 def _matched(match: Path, skipped: set[str], problems: list[str]) -> Iterable[Path]:
-    if match.is_dir():
+    if stat.S_ISDIR(_mode(match)):
         return _in_folder(match, skipped, problems)
     return [match] if _is_wanted(match, skipped) else []
 
@@ -100,4 +101,13 @@ def _in_folder(folder: Path, skipped: set[str], problems: list[str]) -> Iterator
 def _is_wanted(path: Path, skipped: set[str]) -> bool:
     if path.suffix.lower() not in SUFFIXES or os.path.realpath(path) in skipped:
         return False
-    return path.is_file() or not path.exists()  # a pipe could keep one waiting; a broken link is told when it is read
+    mode = _mode(path)
+    return not mode or stat.S_ISREG(mode)  # a pipe is passed over; a broken link is told when it is read
+
+
+def _mode(path: Path) -> int:
+    """What stands there, as :mod:`stat` tells it; 0 for nothing, or for what is out of reach."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

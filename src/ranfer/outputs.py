@@ -10,10 +10,12 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
+from ranfer.data.textfiles import claim, write_text
 from ranfer.errors import ConfigError, DataError
 from ranfer.provenance import revision
 from ranfer.recognize import Face, Region
@@ -111,6 +113,42 @@ def read_pictures(path: Path) -> Iterator[list[dict[str, Any]]]:
         yield list(group)
 
 
+# Checked as they are read, so that an edited line is told where it stands and not where its value is used.
+_Number, _Whole, _Flag = (Annotated[kind, Field(strict=True)] for kind in (float, int, bool))
+_Sides = tuple[_Number, _Number, _Number, _Number]
+
+
+class _Place(BaseModel):
+    """What every line holds but for those of errors; its source may have a name that is no text for pydantic."""
+
+    frame: _Whole
+    time: _Number | None
+
+
+class _Region(BaseModel):
+    name: str
+    box: _Sides
+    weight: _Number
+    visible: _Number | None = None
+
+
+class _Face(_Place):
+    box: _Sides
+    score: _Number
+    landmarks: Annotated[list[tuple[_Number, _Number]], Field(min_length=5, max_length=5)] | None
+    expression: Expression
+    probability: _Number
+    probabilities: dict[Expression, _Number]
+    regions: list[_Region]
+    yaw: _Number | None
+    pitch: _Number | None
+    roll: _Number | None
+    occlusion: dict[str, _Number] | None
+    trusted: _Flag
+    reason: str | None
+    feature: list[_Number] | None = None
+
+
 def _parse(text: bytes, where: str) -> dict[str, Any]:
     try:
         line = json.loads(text)
@@ -118,8 +156,16 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: expected a JSON object a line ({error})") from None
     if not isinstance(line, dict) or not isinstance(line.get("source"), str) or not line.keys() & {"box", "error"}:
         raise DataError(f"{where}: expected a line with source and box, or source and error")
-    if line.get("box") is not None and (lacking := [key for key in _KEYS if key not in line]):
-        raise DataError(f"{where}: a face without {lacking[0]}; remove the line to have its picture judged again")
+    if "error" in line:
+        return line
+    try:
+        (_Place if line["box"] is None else _Face).model_validate(line)
+    except ValidationError as wrong:
+        first = wrong.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{where}: {place}: {first['msg']}; correct it, or remove the line to have its picture judged again"
+        ) from None
     return line
 
 
@@ -136,7 +182,7 @@ class Results:
         again: the sources of this run.
 
     Raises:
-        ConfigError: the earlier run had other settings.
+        ConfigError: the earlier run had other settings, or one is at work here now.
         DataError: the folder's predictions are of no known form.
     """
 
@@ -147,18 +193,21 @@ class Results:
         self.done: dict[str, str | None]  # by source: why it could not be read, or None
         folder.mkdir(parents=True, exist_ok=True)
         self.done, end = {}, 0
-        begun = self.path.exists() and self.path.stat().st_size > 0
-        if begun or any(folder.glob(GROWING.format("*"))):
-            _check_settings(folder, settings)
-            if begun:
-                self.done, end = _done(self.path, again)
-        else:
-            text = json.dumps({"settings": settings, "ranfer": revision(), "model": about}, indent=2)
-            partial = folder / (ABOUT + ".partial")
-            partial.write_text(text + "\n", encoding="utf-8")
-            partial.replace(folder / ABOUT)
         self._file = self.path.open("ab")
-        self._file.truncate(end)
+        try:
+            claim(self._file)
+            begun = self._file.tell() > 0
+            if begun or any(folder.glob(GROWING.format("*"))):
+                _check_settings(folder, settings)
+                if begun:
+                    self.done, end = _done(self.path, again)
+            else:
+                told = {"settings": settings, "ranfer": revision(), "model": about}
+                write_text(folder / ABOUT, json.dumps(told, indent=2) + "\n")
+            self._file.truncate(end)
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, source: str, faces: Sequence[Face]) -> None:
         """Append what was found in a picture; it is out of our hands on return."""

@@ -89,10 +89,11 @@ def predict(
     again = set(map(str, inputs))
     settings = {**recognizer.settings(), "fps": fps}
     with Results(folder, settings, recognizer.description, again) as results:
+        for error in filter(None, results.done.values()):
+            complain(f"{error} (in an earlier run; to try again, remove its line from {results.path})")
         if draw:
             (folder / DRAWN).mkdir(exist_ok=True)
-        for error in filter(None, results.done.values()):
-            complain(error)
+            _draw_earlier(results.path, folder, fps)
         waiting = [path for path in inputs if str(path) not in results.done]
         sizes = {path: announced(path, fps).frames if is_video(path) else 1 for path in inputs}
         total = sum(sizes[path] for path in inputs)
@@ -115,7 +116,7 @@ def predict(
                     if view.video is not None:
                         if draw:
                             try:
-                                _draw_video(view.video, folder / DRAWN / _drawn_name(view, ".mp4"), fps)
+                                _draw_video(view, _lines_of(view.video), folder, fps)
                             except ImageError as error:
                                 complain(str(error))
                         results.finish(view.video, view.error)
@@ -182,32 +183,50 @@ def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
         return _Looked(view._replace(error=f"{view.path}: the picture is too large for the memory that is left"), [])
 
 
-def _drawn_name(view: _View, suffix: str) -> str:
+def _drawn(view: _View, folder: Path) -> Path:
     stem = os.fsencode(view.path.stem)[:200].decode(errors="ignore")  # names of files end at 255 bytes
-    return f"{view.number:05d}-{stem}{suffix}"
+    return folder / DRAWN / f"{view.number:05d}-{stem}{'.mp4' if is_video(view.path) else '.jpg'}"
 
 
 def _draw(looked: _Looked, faces: Sequence[Face], folder: Path) -> None:
     if looked.shown is not None:
-        drawn = annotate(looked.shown[0], faces, looked.shown[1])
-        _save(drawn, folder / DRAWN / _drawn_name(looked.view, ".jpg"))
+        _save(annotate(looked.shown[0], faces, looked.shown[1]), _drawn(looked.view, folder))
 
 
-def _draw_video(video: Unfinished, path: Path, fps: float) -> None:
-    """The frames that were looked at, annotated."""
-    if not video.path.exists():
-        return  # no frame could be read
-    source = Path(video.source)
+def _draw_video(view: _View, lines: Iterable[list[dict[str, Any]]], folder: Path, fps: float) -> None:
+    """The frames that were looked at, annotated with what ``lines`` tell of each."""
 
     def drawn() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         with suppress(ImageError):  # of a file that ends early; it has been said
-            for frame, lines in zip(
-                frames(source, fps), read_pictures(video.path), strict=False
-            ):  # it may have changed
+            for frame, its_lines in zip(frames(view.path, fps), lines, strict=False):  # it may have changed
                 small, scale = fit(frame.image)
-                yield np.asarray(annotate(small, _faces(lines), scale))
+                yield np.asarray(annotate(small, _faces(its_lines), scale))
 
-    write_video(path, drawn(), announced(source, fps).fps)
+    write_video(_drawn(view, folder), drawn(), announced(view.path, fps).fps)
+
+
+def _lines_of(video: Unfinished) -> Iterable[list[dict[str, Any]]]:
+    return read_pictures(video.path) if video.path.exists() else []  # no frame could be read
+
+
+def _draw_earlier(lines: Path, folder: Path, fps: float) -> None:
+    """What an earlier run recognised and did not draw, where it can still be read."""
+    for number, (source, groups) in enumerate(_by_source(lines), start=1):
+        view = _View(number, Path(source))
+        if _drawn(view, folder).exists():
+            continue
+        seen = (group for group in groups if "error" not in group[0])
+        with suppress(ImageError):
+            if is_video(view.path):
+                _draw_video(view, seen, folder, fps)
+            else:
+                for group in seen:
+                    _draw(_Looked(view, [], fit(decode_image(view.path, source))), _faces(group), folder)
+
+
+def _by_source(lines: Path) -> Iterator[tuple[str, Iterator[list[dict[str, Any]]]]]:
+    """Of each source, in order, its pictures or frames."""
+    return groupby(read_pictures(lines), key=lambda group: str(group[0]["source"]))
 
 
 def _faces(lines: Sequence[Mapping[str, Any]]) -> list[Face]:
@@ -227,7 +246,7 @@ def _write_sheet(lines: Path, path: Path) -> None:
     """
     shown: list[tuple[str, Image.Image]] = []
     total = 0
-    for source, groups in groupby(read_pictures(lines), key=lambda group: group[0]["source"]):
+    for source, groups in _by_source(lines):
         total += 1
         if len(shown) == ON_SHEET or (view := _telling(groups)) is None:
             continue

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.errors import DataError
 from ranfer.outputs import read_lines
 from ranfer.video import is_video
 from ranfer.vocab import Expression
@@ -56,7 +55,7 @@ def summarise(lines: Path) -> Summary:
         DataError: a line is not of its form.
     """
     summary, last = Summary(), (None, None)
-    for number, line in enumerate(read_lines(lines), start=1):
+    for line in read_lines(lines):
         this = line["source"], line.get("frame")
         if is_video(Path(line["source"])):
             summary.videos += this[0] != last[0]
@@ -69,13 +68,10 @@ def summarise(lines: Path) -> Summary:
         elif line["box"] is None:
             summary.without_face += 1
         else:
-            try:
-                tally = summary.expressions[Expression(line["expression"])]
-                tally.probability += line["probability"]
-                tally.trusted += line["trusted"]
-            except (KeyError, ValueError, TypeError) as error:
-                raise DataError(f"{lines}:{number}: expected a face's expression ({error!r})") from None
+            tally = summary.expressions[Expression(line["expression"])]
             tally.faces += 1
+            tally.probability += line["probability"]
+            tally.trusted += line["trusted"]
     return summary
 
 

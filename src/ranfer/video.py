@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.errors import ConfigError, ImageError
+from ranfer.images import check_file
 
 # What is taken for a video; all other files are tried as pictures.
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
@@ -132,10 +133,7 @@ def write_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "h w 3"]], fps:
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    if not path.exists():
-        raise ImageError(f"{path}: no such file")
-    if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(f"{path}: the video is empty (0 bytes)")
+    check_file(path, str(path))
     _check_name(path)
     name = str(path.absolute())  # a name that begins with a slash is no address and no protocol of FFmpeg's
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

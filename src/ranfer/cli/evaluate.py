@@ -65,6 +65,7 @@ def evaluate(
     from ranfer.data.textfiles import spare
     from ranfer.evaluate import evaluate, labelled, sharing
     from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
+    from ranfer.runtime import OnnxClassifier
 
     given = sum(option is not None for option in (weights, onnx, predictions))
     if given > 1:
@@ -73,8 +74,6 @@ def evaluate(
         from ranfer.recognize import DEFAULT_WEIGHTS
 
         weights = DEFAULT_WEIGHTS
-    if (labels or preprocess) and onnx is None and (against is None or against.suffix != ".onnx"):
-        raise ConfigError("--labels and --preprocess belong to an ONNX file")
     kinds = robustness.parse_kinds(occlude_kinds)
     plots.check_installed()
     named = list(map(_named, subset or []))
@@ -91,6 +90,8 @@ def evaluate(
     if against is not None:
         other = PredictionsFile(against) if against.suffix == ".csv" else _open_model(against, labels, preprocess)
     models = [source] if other is None else [source, other]
+    if (labels or preprocess) and not any(isinstance(model, OnnxClassifier) for model in models):
+        raise ConfigError("--labels and --preprocess belong to an ONNX file that ranfer did not export; there is none")
     subjects = None
     if occlude:
         whole = labelled(dataset, split, label_rule)

@@ -9,12 +9,16 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Location
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def read_file(path: Path) -> bytes:
@@ -123,6 +127,21 @@ def parse_jsonl(
 def to_jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
     """A line of JSON each; ASCII, because the name of a file need not be valid in any encoding."""
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+
+
+def claim(file: IO[Any]) -> None:
+    """Keep others from a file that grows, until it is closed; where files cannot be locked, nothing happens.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{file.name}: another run is writing it; wait, or choose another --out") from None
+        except OSError:  # a file system without locks
+            pass
 
 
 def spare(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
