@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from heads import draw_head
+from layouts import write_sfew
 from ranfer.attribute_net import AttributeNet, export_attributes
 from ranfer.data import open_dataset
 from ranfer.data.attributes import about_path, read_attributes
 from ranfer.data.drawn import write_ferplus
-from ranfer.errors import CheckpointError, ConfigError
+from ranfer.errors import CheckpointError, ConfigError, DataError
 from ranfer.estimate import estimate
 from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
 from ranfer.regions import MIRRORED
@@ -88,7 +90,10 @@ def test_estimates_go_on_where_they_stopped_and_end_the_same(file, tmp_path):
     with pytest.raises(ConfigError, match=r"whole.jsonl: was made from"):
         estimate(dataset, "train", whole, model)
     others = open_dataset(f"ferplus:{write_ferplus(tmp_path / 'b' / 'faces', {'train': 5, 'valid': 69}, seed=0).data}")
-    with pytest.raises(ConfigError, match=r"whole.jsonl: was made from .*'ferplus:ferplus'.*'ferplus:ferplus'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"made from ferplus:ferplus valid \(.*, not from ferplus:ferplus valid",
+    ):
         estimate(others, "valid", whole, model)
     whole.unlink()
     estimate(others, "valid", whole, model)  # and what its file told before is forgotten
@@ -109,6 +114,25 @@ def test_an_unreadable_face_has_a_line_that_says_so(file, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "faces.jsonl").read_text().splitlines()]
     assert str(broken.location.path) in lines[1]["error"] and "yaw" in lines[2]
     assert set(lines[0]["occlusion"]) == {*ESTIMATED, "none"} and len(lines[0]["landmarks"]) == 5
+
+
+def test_stills_are_refused_and_photos_are_shrunk(file, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="film stills, whose faces must be found first"):
+        estimate(
+            open_dataset(f"sfew:{write_sfew(tmp_path / 'sfew', 1)}"),
+            "valid",
+            tmp_path / "s.jsonl",
+            AttributeModel(file),
+        )
+    (tmp_path / "faces").mkdir()
+    Image.new("RGB", (3000, 4000)).save(tmp_path / "faces" / "large.png")
+    dataset = open_dataset(f"folder:{tmp_path / 'faces'}")
+    seen = []
+    call = AttributeModel.__call__
+    monkeypatch.setattr(AttributeModel, "__call__", lambda self, faces: seen.append(faces.shape) or call(self, faces))
+    estimate(dataset, "all", tmp_path / "f.jsonl", AttributeModel(file))
+    (shape,) = seen
+    assert 500**2 < shape[1] * shape[2] <= 512**2
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ranfer import experiment, experiment_report
 from ranfer import train as training
 from ranfer.cli import app
-from ranfer.config import ExperimentConfig, ModelConfig, parse, read_yaml
+from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, override, parse, read_yaml
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import ConfigError, DataError
 from ranfer.experiment import configure, multiply_adds, run_table
@@ -234,6 +234,38 @@ def test_settings_of_a_row_that_make_no_sense_are_refused_with_its_name(file):
     table = table_of(file, rows={"baseline": {"changes": BASELINE}, "other": {"changes": ["data.valid=other"]}})
     with pytest.raises(ConfigError, match="judged on the same faces"):
         configure(table)
+
+
+def test_a_network_of_a_row_that_cannot_be_built_is_refused_before_anything_is_trained(file, tmp_path, trained):
+    wrong = {"changes": ["model.backbone.arguments={depth: 3}"]}
+    table = table_of(file, rows={"baseline": {"changes": BASELINE}, "deep": wrong})
+    with pytest.raises(ConfigError, match=r"row deep: backbone compact: wrong arguments \{'depth': 3\}"):
+        run(table, tmp_path / "runs")
+    rows = {
+        "baseline": {"changes": BASELINE},
+        "on": {"starts_from": "baseline", "changes": ["model.backbone.initial=x"]},
+    }
+    with pytest.raises(ConfigError, match=r"row on: .*\n.*both say what to start from"):
+        run(table_of(file, rows=rows), tmp_path / "runs")
+    assert trained == []
+
+
+def test_no_row_starts_from_or_is_taught_by_what_has_learnt_the_faces_that_judge_it(file, tmp_path):
+    base = override(read_yaml(tmp_path / "base.yaml"), ["data.train=train+valid", "data.valid=null"])
+    knows = training.train(parse(TrainConfig, base, "base"), tmp_path / "both", Console(file=io.StringIO()))
+    for change in (f"initial={knows}", f"loss.teachers=[{knows}]"):
+        rows = {"baseline": {"changes": BASELINE}, "other": {"changes": [change]}}
+        with pytest.raises(ConfigError, match=r"row other: .*best.safetensors has learnt valid, on which the rows are"):
+            run(table_of(file, rows=rows, split="valid"), tmp_path / "runs", changes=["data.valid=null"])
+
+
+def test_another_teacher_of_the_same_name_makes_another_run(tmp_path):
+    (tmp_path / "teacher").write_bytes(b"one")
+    config = TrainConfig.model_validate({"loss": {"teachers": [tmp_path / "teacher"]}})
+    made = experiment.Run("row", 0, config, tmp_path)
+    before = made.describe()
+    (tmp_path / "teacher").write_bytes(b"other")
+    assert made.describe() != before
 
 
 def test_a_row_at_equal_compute_gets_the_epochs_that_the_other_row_pays_for(file):

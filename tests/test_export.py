@@ -107,7 +107,7 @@ def test_training_may_start_from_the_backbone_of_an_exported_file(tmp_path):
 def test_an_exported_file_is_a_model_again(tmp_path):
     """Without temperature and further views, which belong to the file and not to the network."""
     model = trained(cut="stem", region_size=32)
-    model.description |= {"format": "ranfer-1", "training": {"split": "train"}}
+    model.description |= {"format": "published RAN", "training": {"split": "train"}}  # the network's own settings tell
     model.views = 2
     export(model, tmp_path / "m.onnx", Calibration(0.5, 0.9, 0.5, 0.95, 10, "faces"))
     again = checkpoint.load(tmp_path / "m.onnx")

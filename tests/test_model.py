@@ -203,7 +203,7 @@ def test_any_callable_by_import_path_is_a_backbone():
         ("torch.nn.Lineal", {}, "cannot be imported"),
         ("json.dumps", {"obj": 1}, "expected it to give a torch.nn.Module, got str"),
         ("compact", {"depth": 3}, "wrong arguments"),
-        ("compact", {"widths": [16, 32]}, "wrong arguments"),
+        ("compact", {"widths": [16, 32]}, "widths must be 4 numbers"),
         ("compact", {"widths": [16, 0, 32, 64]}, "1 or more"),
         ("resnet18", {"first_stride": 0}, "1 or more"),
         ("torch.nn.Conv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 9}, "takes no images of 1 channel"),

@@ -204,7 +204,7 @@ def test_what_the_start_and_the_teachers_have_learnt_does_not_choose_the_epoch(s
     training.train(settings("data.held_out=0.25", "epochs=1", f"initial={held}"), tmp_path / "on", quiet())
     with pytest.raises(ConfigError, match="has learnt ferplus train, of which faces are to choose"):
         training.train(settings("data.held_out=0.5", "epochs=1", f"initial={held}"), tmp_path / "next", quiet())
-    with pytest.raises(RanferError, match="none of the 0 faces has a label"):  # rather than the last epoch in silence
+    with pytest.raises(ConfigError, match="leaves none to choose the epoch"):  # rather than the last epoch in silence
         training.train(settings("data.held_out=0.0001", "epochs=1"), tmp_path / "next", quiet())
 
 
@@ -251,6 +251,10 @@ def test_a_teacher_is_part_of_the_targets(settings, tmp_path):
             ["teacher/best.safetensors"] * 2 if name == "taught" else []
         )
     assert away["taught"] < away["alone"]
+    training.train(settings("epochs=1"), tmp_path / "other", quiet())
+    teacher.write_bytes((tmp_path / "other" / "best.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"is of another run: teacher .* was"):
+        training.train(settings(*few, *taught), tmp_path / "taught", quiet(), resume=True)
 
 
 def test_faces_are_enlarged_before_they_are_changed(settings, monkeypatch):
@@ -457,6 +461,14 @@ def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
         ("seed=99999999999999999999", r"seed: .* less than"),
         ("loss.class_weights=[1, 2]", r"loss.class_weights: .* at least 8 items"),
         ("loss.class_weights=[1, 1, 1, 1, 1, 1, 1, 0]", r"loss.class_weights.7: .* greater than 0"),
+        ("model.region_size=100000", r"model.region_size: .* less than or equal to 1024"),
+        ("optimizer.lr=.inf", r"optimizer.lr: .* a finite number"),
+        ("schedule.warmup=31", r"schedule.warmup is 31 epochs, and there are 30"),
+        ("schedule.steps=[0.3, 40]", r"schedule.steps.1: .* less than 1"),
+        (
+            "model.regions={scheme: boxes, boxes: [[0, 0, 1, 1.2]]}",
+            r"in fractions of the face.*got \(0.0, 0.0, 1.0, 1.2\)",
+        ),
         ("augment.erase_side=[0.5, 0.15]", r"augment.erase_side: .*the sides must rise within \[0, 1\]"),
     ],
 )
@@ -490,6 +502,8 @@ def test_held_out_faces_are_training_faces_that_are_not_learnt(faces):
     assert 10 <= len(held) <= 38 and held == divide(dataset, DataConfig(held_out=0.25))[1]
     more = divide(dataset, DataConfig(held_out=0.5))[1]
     assert {sample.id for sample in held} <= {sample.id for sample in more}  # a face stays where it is
+    with pytest.raises(ConfigError, match=r"0.9999 of \d+ training faces leaves none to learn"):
+        divide(dataset, DataConfig(held_out=0.9999))
     folds = [divide(dataset, DataConfig(held_out=0.2, fold=fold))[1] for fold in range(5)]
     assert sorted(sample.id for fold in folds for sample in fold) == [sample.id for sample in dataset.split("train")]
 

@@ -97,8 +97,8 @@ class ResNet(Backbone):
         first_stride: int = 1,
     ) -> None:
         super().__init__()
-        if min(*widths, first_stride) < 1:
-            raise ValueError("widths and first_stride must be 1 or more")
+        if len(widths) != len(depths) or min(*widths, first_stride) < 1:
+            raise ValueError(f"widths must be {len(depths)} numbers, and they and first_stride 1 or more")
         large = stem == "large"
         self.conv1 = nn.Conv2d(channels, widths[0], 7 if large else 3, 2 if large else 1, 3 if large else 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])

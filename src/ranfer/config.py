@@ -15,10 +15,13 @@ from ranfer.vocab import Box
 S = TypeVar("S", bound="Settings")
 
 
-class Settings(BaseModel):
-    """Base of all settings: frozen, and a key that does not exist is an error."""
+Pixels = Annotated[int, Field(gt=0, le=1024)]  # of a side: more would be a mistake
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, a key that does not exist is an error, and so is a number that is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RegionsConfig(Settings):
@@ -40,8 +43,11 @@ class RegionsConfig(Settings):
         if (self.scheme == "boxes") != bool(self.boxes):
             raise ValueError("boxes belong to the scheme 'boxes', and it needs at least one")
         for box in self.boxes:
-            if not (box.left < box.right and box.top < box.bottom):
-                raise ValueError(f"a box is (left, top, right, bottom) with left < right and top < bottom, got {box}")
+            if not (0 <= box.left < box.right <= 1 and 0 <= box.top < box.bottom <= 1):
+                raise ValueError(
+                    "a box is (left, top, right, bottom) in fractions of the face, with left < right and top < bottom; "
+                    f"got {tuple(box)}"
+                )
         return self
 
 
@@ -62,14 +68,14 @@ class ModelConfig(Settings):
     """A Region Attention Network, or with ``attention: none`` its baseline."""
 
     backbone: BackboneConfig = BackboneConfig()
-    size: PositiveInt = 48  # faces come in this many pixels
-    enlarge: PositiveInt | None = None  # and are enlarged to this many: finer maps, no more detail than was learnt
+    size: Pixels = 48  # faces come in this many pixels
+    enlarge: Pixels | None = None  # and are enlarged to this many: finer maps, no more detail than was learnt
     channels: Literal[1, 3] = 1
     mean: float = 0.5  # of pixels in [0, 1]
     std: float = Field(0.25, gt=0)
     regions: RegionsConfig = RegionsConfig()
     cut: Literal["image", "stem", "stage1", "stage2", "stage3"] = "image"  # where regions are cut out
-    region_size: PositiveInt | None = None  # pixels of a region there; None: as large as what it is cut from
+    region_size: Pixels | None = None  # pixels of a region there; None: as large as what it is cut from
     attention: Literal["none", "average", "self", "relation"] = "relation"
     normalization: Literal["ratio", "softmax"] = "ratio"  # the equations, or the published code
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -191,7 +197,11 @@ class ScheduleConfig(Settings):
     name: Literal["cosine", "step"] = "cosine"
     part: float = Field(1.0, gt=0, le=1)  # of it that is run: with 0.75 the rate breaks off after three quarters
     warmup: float = Field(1.0, ge=0)  # epochs of linear rise
-    steps: tuple[float, ...] = (0.3, 0.5, 0.8)  # step: fractions of the epochs after which the rate falls
+    steps: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (
+        0.3,
+        0.5,
+        0.8,
+    )  # step: fractions of the epochs after which the rate falls
     factor: float = Field(0.1, gt=0, le=1)  # step: to this part
 
 
@@ -213,10 +223,22 @@ class TrainConfig(Settings):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     compile: bool = False
 
+    @property
+    def start(self) -> Path | None:
+        """The file whose weights the run starts from, for the whole model or its backbone."""
+        return self.initial or self.model.backbone.initial
+
+    @property
+    def taught_by(self) -> tuple[Path, ...]:
+        """The files that hand on what they have learnt: the start and the teachers."""
+        return (*filter(None, (self.start,)), *self.loss.teachers)
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if self.loss.margin is not None and self.model.attention not in ("self", "relation"):
             raise ValueError(f"loss.margin needs self- or relation-attention, got {self.model.attention!r}")
+        if self.schedule.warmup > self.epochs:
+            raise ValueError(f"schedule.warmup is {self.schedule.warmup:g} epochs, and there are {self.epochs}")
         if self.initial is not None and self.model.backbone.initial is not None:
             raise ValueError("initial and model.backbone.initial both say what to start from")
         return self

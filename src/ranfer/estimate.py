@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.data.attributes import about_path, read_attributes, to_line
-from ranfer.data.dataset import Dataset
+from ranfer.data.dataset import Dataset, read_face, require_framed
 from ranfer.data.subsets import list_hash
 from ranfer.data.textfiles import claim, to_jsonl, write_text
 from ranfer.errors import ConfigError, ImageError
@@ -46,8 +46,9 @@ def estimate(
 
     Raises:
         ConfigError: ``path`` holds faces of other data or of another model, or another run is writing it.
-        DataError: no such split, or a damaged file.
+        DataError: no such split, a damaged file, or stills whose faces must be found first.
     """
+    require_framed(dataset)
     samples = dataset.split(split)
     about = {
         "data": f"{dataset.name}:{dataset.path.name}",
@@ -85,9 +86,18 @@ def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
     found = read_attributes(path)
     if found.about != about:
         raise ConfigError(
-            f"{path}: was made from {found.about or 'unknown data'}, not from {about}; name another file, or remove it"
+            f"{path}: was made from {_told(found.about)}, not from {_told(about)}; name another file, or remove it"
         )
     return Estimated(dict(found.records), dict(found.errors))
+
+
+def _told(about: Mapping[str, Any]) -> str:
+    """What a file was made from, in short."""
+    model = about.get("model") or {}
+    return (
+        f"{about.get('data', 'unknown data')} {about.get('split', '')} (faces {about.get('faces', 'unknown')}, "
+        f"attribute model {str(model.get('sha256', 'unknown'))[:12]})"
+    )
 
 
 def _lines(dataset: Dataset, samples: Sequence[Sample], model: AttributeModel, done: Estimated) -> list[dict[str, Any]]:
@@ -95,7 +105,7 @@ def _lines(dataset: Dataset, samples: Sequence[Sample], model: AttributeModel, d
     faces: dict[str, UInt8[np.ndarray, "h w 3"]] = {}
     for sample in samples:
         try:
-            faces[sample.id] = dataset.image(sample)
+            faces[sample.id] = read_face(dataset, sample)
         except ImageError as error:
             done.errors[sample.id] = str(error)
     lines: dict[str, dict[str, Any]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -17,6 +18,7 @@ from ranfer.answers import Answers, PredictionsFile, Predictor, answer
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
+from ranfer.data.textfiles import write_text
 from ranfer.errors import ConfigError
 from ranfer.shared import Shared, named_by
 from ranfer.vocab import Expression, Sample
@@ -209,13 +211,12 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     samples = {sample.id: sample for sample in evaluation.dataset.samples}
     ordered = [samples[face] for face in answers.ids]
     names = [expression.value for expression in Expression]
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "split", "label", "predicted", *(names if answers.prediction is not None else [])])
-        truth = label(ordered, evaluation.rule).expressions
-        for row, sample in enumerate(ordered):
-            told = [] if answers.prediction is None else [f"{p:.7g}" for p in answers.prediction.probabilities[row]]
-            known = names[truth[row]] if truth[row] >= 0 else ""
-            writer.writerow([sample.id, sample.split, known, names[answers.predicted[row]], *told])
-    partial.replace(path)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", "split", "label", "predicted", *(names if answers.prediction is not None else [])])
+    truth = label(ordered, evaluation.rule).expressions
+    for row, sample in enumerate(ordered):
+        told = [] if answers.prediction is None else [f"{p:.7g}" for p in answers.prediction.probabilities[row]]
+        known = names[truth[row]] if truth[row] >= 0 else ""
+        writer.writerow([sample.id, sample.split, known, names[answers.predicted[row]], *told])
+    write_text(path, table.getvalue())

@@ -5,6 +5,7 @@ A stopped table goes on where it was, and a run that fails is a line: the others
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from ranfer.answers import PredictionsFile
-from ranfer.checkpoint import load
+from ranfer.checkpoint import description, load
 from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, completed, override, parse, read_yaml
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.labels import label
@@ -29,8 +30,9 @@ from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.model import RAN
+from ranfer.protocol import has_learnt
 from ranfer.regions import regions_of
-from ranfer.robustness import SHARES, Covered, Subjects, answer_covered, choose, cover
+from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, choose, cover
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
 
@@ -53,7 +55,9 @@ class Run:
     def describe(self) -> dict[str, Any]:
         """What must be the same for it not to be trained again."""
         start = {} if self.start is None else {"start": self.start.describe()}
-        return {"config": self.config.model_dump(mode="json"), **start}
+        known = self.config.taught_by if self.start is None else self.config.loss.teachers
+        files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in known}
+        return {"config": self.config.model_dump(mode="json"), **start, **({"files": files} if files else {})}
 
     def is_done(self, judged: Mapping[str, Any]) -> bool:
         """Whether it was trained with these settings, and judged by what ``judged`` describes."""
@@ -94,11 +98,13 @@ class Judges:
             "data": f"{self.dataset.name}:{self.dataset.path}",
             "split": self.split,
             "label_rule": RULE,
+            "faces": list_hash((sample.id, None) for sample in self.dataset.split(self.split)),
             "subsets": {
                 name: list_hash((entry.id, entry.expression) for entry in faces.entries)
                 for name, faces in self.lists.items()
             },
             "covered_faces": 0 if self.subjects is None else len(self.subjects.ids),
+            "covered_by": None if self.subjects is None else f"{', '.join(KINDS)}; {', '.join(map(str, SHARES))}",
             "landmarks": None if self.subjects is None else self.subjects.placed,
         }
 
@@ -134,6 +140,7 @@ def run_table(
         raise ConfigError(f"no row is called {unknown[0]!r}; there are {', '.join(configs)}")
     runs = _runs(table, configs, out)
     judges = _judges(table, runs[0].config)
+    _require_unknown(configs, judges)
     judged = judges.describe()
     failed = False
     for number, run in enumerate(runs, start=1):
@@ -177,12 +184,30 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
     for name, config in configs.items():
         if (table.split or config.data.valid) in config.data.learnt:
             raise ConfigError(f"row {name} learns {config.data.train}, and could not be judged on a split of these")
+    costs = dict[str, int]()
+    for name, config in configs.items():
+        try:
+            costs[name] = multiply_adds(config.model)
+        except (ConfigError, RuntimeError) as error:
+            raise ConfigError(f"{table.base}, row {name}: {' '.join(str(error).split())}") from error
     for name, row in table.rows.items():
         if row.compute_of is not None:
-            ratio = multiply_adds(configs[row.compute_of].model) / multiply_adds(configs[name].model)
-            epochs = max(1, round(configs[row.compute_of].epochs * ratio))
-            configs[name] = configs[name].model_copy(update={"epochs": epochs})
+            epochs = max(1, round(configs[row.compute_of].epochs * costs[row.compute_of] / costs[name]))
+            configs[name] = _changed(configs[name], name, epochs=epochs)
     return configs
+
+
+def _changed(config: TrainConfig, row: str, **changes: Any) -> TrainConfig:
+    """Settings with others in their place; what does not go together is refused, as where it is read."""
+    return parse(TrainConfig, config.model_dump() | changes, f"row {row}")
+
+
+def _require_unknown(configs: Mapping[str, TrainConfig], judges: Judges) -> None:
+    """Refuse a start or a teacher that has learnt the faces on which all are judged."""
+    for name, config in configs.items():
+        for path in config.taught_by:
+            if has_learnt(description(path), judges.dataset.origin, judges.split):
+                raise ConfigError(f"row {name}: {path} has learnt {judges.split}, on which the rows are to be judged")
 
 
 def multiply_adds(config: ModelConfig) -> int:
@@ -209,7 +234,7 @@ def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path
             if (name := table.rows[row].starts_from) is not None:
                 start = runs[name, seed]
                 changes["initial"] = start.folder / BEST
-            runs[row, seed] = Run(row, seed, config.model_copy(update=changes), out / row / f"seed-{seed}", start)
+            runs[row, seed] = Run(row, seed, _changed(config, row, **changes), out / row / f"seed-{seed}", start)
     return list(runs.values())
 
 
@@ -252,7 +277,7 @@ def judge(run: Run, judges: Judges, bars: Bars) -> None:
         )
     right = found.mean_right[0]
     partial = run.folder / f"partial-{COVERED}"  # NumPy adds the ending to any other name
-    np.savez_compressed(partial, ids=np.array(found.ids), right=right, kinds=np.array(list(found.graded)))
+    np.savez_compressed(partial, right=right)
     partial.replace(run.folder / COVERED)
 
 

@@ -208,11 +208,11 @@ def _group_section(table: Table, name: str, group: Group, found: _Found) -> str:
             if group.single:
                 cells.append("" if difference is None else ", ".join(map(p_value, difference.p_values.values())))
         rows.append(cells)
-    words = [_words(table, name, group, reference, found) for reference in table.references if reference in group.right]
+    words = [_words(name, group, reference, found) for reference in table.references if reference in group.right]
     return "\n\n".join([f"## {name} (n = {group.n:,})", markdown_table(header, rows), *words])
 
 
-def _words(table: Table, name: str, group: Group, reference: str, found: _Found) -> str:
+def _words(name: str, group: Group, reference: str, found: _Found) -> str:
     """What the intervals say of all rows against a reference, in a sentence."""
     said: dict[str, list[str]] = {"better": [], "worse": [], "no difference is shown": []}
     for row in group.right:

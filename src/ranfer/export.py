@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from ranfer.calibration import Calibration
-from ranfer.checkpoint import Trained
+from ranfer.checkpoint import FORMAT, Trained
 from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
 from ranfer.regions import names
@@ -59,6 +59,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
         inputs |= {"boxes": {0: batch, 1: regions}, "mask": {0: batch, 1: regions}}
     about = {
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
+        "format": FORMAT,
         "labels": [expression.value for expression in Expression],
         "regions": list(names(model.config.regions)),
         "views": trained.views,

@@ -217,7 +217,7 @@ class Recognizer:
         if detect is whole_picture:
             small, _ = shrink_to(image, MAX_PIXELS)
             return [Found(detection, small) for detection in detect(image)]
-        found = sorted(detect(image), key=lambda detection: -_area(detection.box))
+        found = sorted(detect(image), key=lambda detection: -detection.area)
         return [Found(detection, align(image, detection, self._size)[0]) for detection in found]
 
     def judge(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
@@ -309,7 +309,3 @@ def _open_model(path: Path, threads: int | None) -> OnnxModel:
     if metadata(session) is None:
         raise CheckpointError(f"{path}: expected a file that ranfer export wrote; its metadata has no {METADATA_KEY!r}")
     return OnnxModel(path, session, threads)
-
-
-def _area(box: tuple[float, float, float, float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])

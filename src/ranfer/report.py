@@ -14,6 +14,7 @@ from ranfer import plots, robustness_report
 from ranfer.answers import Answers
 from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Evaluation, Group, write_predictions
+from ranfer.intervals import LEVEL
 from ranfer.protocol import protocol
 from ranfer.provenance import revision
 from ranfer.report_words import NAMES, to_markdown
@@ -61,7 +62,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "faces_in_split": evaluation.whole.scores.n + sum(evaluation.whole.excluded.values()),
             "surprises": len(evaluation.surprises),
         },
-        "intervals": {"level": 0.95, "bootstrap_replicates": evaluation.replicates, "seed": evaluation.seed},
+        "intervals": {"level": LEVEL, "bootstrap_replicates": evaluation.replicates, "seed": evaluation.seed},
         "protocol": protocol(evaluation).to_dict(),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -91,7 +91,6 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
 
     torch.manual_seed(config.seed)
     model = RAN(config.model)
-    initial = config.initial or config.model.backbone.initial
     if config.model.backbone.initial is not None:
         start_from(model.backbone, config.model.backbone.initial, console)
     if config.initial is not None:
@@ -106,9 +105,10 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
     )
     optimizer = build_optimizer(model, config.optimizer)
+    teaching = {f"teacher {path}": _hash(path) for path in config.loss.teachers}
     about = {
         "config": config.model_dump(mode="json"),
-        "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(initial)},
+        "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(config.start), **teaching},
         "revision": revision(),
         "training": protocol(config, dataset, learn, known),
     }
@@ -184,7 +184,7 @@ def _require_unknown(config: TrainConfig, dataset: Dataset) -> list[str]:
     """What initial weights and teachers have learnt, as in ``ferplus train``: no face of it may choose the epoch."""
     data, known = config.data, set[str]()
     judges = data.learnt if data.held_out else (data.valid,)
-    for path in filter(None, (config.initial or config.model.backbone.initial, *config.loss.teachers)):
+    for path in config.taught_by:
         told = description(path)
         known.update(learnt_by(told))
         clash = [f"{dataset.origin} {split}" for split in judges if has_learnt(told, dataset.origin, str(split))]
@@ -218,7 +218,7 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces, known: Sequenc
 
     ``known``: what its initial weights and teachers have learnt.
     """
-    data, initial = config.data, config.initial or config.model.backbone.initial
+    data = config.data
     return {
         "dataset": dataset.origin,
         "split": data.train,
@@ -228,7 +228,7 @@ def protocol(config: TrainConfig, dataset: Dataset, learn: Faces, known: Sequenc
         "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
         "drawn_over": config.augment.occlude,
         "epoch_chosen_on": _chosen_on(data),
-        "pre_training": None if initial is None else _short(initial),
+        "pre_training": None if config.start is None else _short(config.start),
         "teachers": [_short(path) for path in config.loss.teachers],
         "known": list(known),
     }

@@ -15,6 +15,7 @@ from torch import Tensor
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.data import Dataset, cached_rows, data_hash, stack_faces
 from ranfer.data.labels import label, require_labels
+from ranfer.errors import ConfigError
 from ranfer.face_regions import find_landmarks
 from ranfer.faces.attributes import AttributeModel
 from ranfer.vocab import Sample
@@ -51,12 +52,20 @@ def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sampl
     """The samples to learn from, and those that choose the epoch: a split, or training faces by a hash of their ids.
 
     The second is None where none is to be chosen.
+
+    Raises:
+        ConfigError: ``held_out`` takes all of them, or none.
     """
     learn = [sample for split in data.learnt for sample in dataset.split(split)]
     if not data.held_out:
         return learn, None if data.valid is None else dataset.split(data.valid)
     places = (int.from_bytes(hashlib.sha256(sample.id.encode()).digest()[:4], "big") / 2**32 for sample in learn)
     held = [data.fold * data.held_out <= place < (data.fold + 1) * data.held_out for place in places]
+    if all(held) or not any(held):
+        raise ConfigError(
+            f"data.held_out: {data.held_out:g} of {len(learn)} training faces leaves none to "
+            f"{'learn' if all(held) else 'choose the epoch'}"
+        )
     return list(compress(learn, (not one for one in held))), list(compress(learn, held))
 
 

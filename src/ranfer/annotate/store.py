@@ -1,4 +1,4 @@
-"""What annotators said, in a database: SQLite in WAL mode, or whatever else SQLAlchemy opens, such as PostgreSQL.
+"""What annotators said, in a database: SQLite in WAL mode, or PostgreSQL.
 
 Answers are appended and never changed, but for two marks: whether an answer stands, and when it was undone. At most one
 answer of an annotator to a face stands, which the database itself holds; so two windows, or two servers, cannot both

@@ -149,18 +149,27 @@ def last_row_wins(rows: Iterable[tuple[str, Sample]], surprises: list[str]) -> l
     return [sample for _, sample in seen.values()]
 
 
+def read_face(dataset: Dataset, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
+    """A face as RGB, of its own size; a photo is shrunk to 262,144 pixels, a square of 512.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return shrink_to(dataset.image(sample), _ALIGNED[1] ** 2)[0]
+
+
 def read_faces(dataset: Dataset, samples: Sequence[Sample]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """The faces of the samples as RGB, each of its own size; photos are shrunk to 262,144 pixels, a square of 512.
+    """The faces of the samples, each as :func:`read_face` gives it.
 
     Raises:
         DataError: as of :func:`stack_faces`, but for sizes.
     """
-    _require_framed(dataset)
+    require_framed(dataset)
     faces: list[UInt8[np.ndarray, "_ _ 3"]] = []
     unread: list[ImageError] = []
     for sample in samples:
         try:
-            faces.append(shrink_to(dataset.image(sample), _ALIGNED[1] ** 2)[0])
+            faces.append(read_face(dataset, sample))
         except ImageError as error:
             unread.append(error)
     _require_read(unread, samples)
@@ -183,7 +192,7 @@ def stack_faces(
         DataError: some faces cannot be read (all of them are counted, the first few named), ``size`` is None and
             the faces are not square or not of one size, or the dataset holds stills.
     """
-    _require_framed(dataset)
+    require_framed(dataset)
     rows = cached_rows(dataset, samples, channels, size)
     if rows is not None:
         assert dataset.cache is not None
@@ -211,7 +220,12 @@ def stack_faces(
     return faces
 
 
-def _require_framed(dataset: Dataset) -> None:
+def require_framed(dataset: Dataset) -> None:
+    """Refuse stills, whose faces must be found first.
+
+    Raises:
+        DataError: the dataset holds stills; the message says what to do.
+    """
     if dataset.stills:
         raise DataError(
             f"{dataset.path}: these are film stills, whose faces must be found first: ranfer data prepare "

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from ranfer.data.dataset import Dataset, Published, cut_face, fit
 from ranfer.data.textfiles import parse_objects, read_lines, spare, write_text
 from ranfer.errors import ConfigError, DataError, ImageError
-from ranfer.faces.detect import Detection, Detector
+from ranfer.faces.detect import Detector
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
@@ -74,7 +74,7 @@ def prepare(
         try:
             picture = dataset.decode(sample.location)
             if detect is not None:
-                found = max(detect(picture), key=_area, default=None)
+                found = max(detect(picture), key=lambda detection: detection.area, default=None)
                 line["attributes"]["found"] = int(found is not None)
                 if found is not None:
                     points = (
@@ -229,11 +229,6 @@ def _key(dataset: Dataset, size: int, channels: int, found: bool) -> str:
 
 def _hash(faces: UInt8[np.ndarray, "m side side c"]) -> str:
     return hashlib.sha256(np.ascontiguousarray(faces).data).hexdigest()
-
-
-def _area(found: Detection) -> float:
-    left, top, right, bottom = found.box
-    return (right - left) * (bottom - top)
 
 
 def _beside(file: Path, suffix: str) -> Path:

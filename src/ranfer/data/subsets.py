@@ -12,16 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from ranfer.data import affectnet, rafdb
 from ranfer.data.dataset import first_few
 from ranfer.data.labels import Labels
 from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Occlusion, face_id, parse_expression
 
-_E = Expression
-_FERPLUS = tuple(Expression)
-_AFFECTNET = (_E.NEUTRAL, _E.HAPPINESS, _E.SADNESS, _E.SURPRISE, _E.FEAR, _E.DISGUST, _E.ANGER, _E.CONTEMPT)
-_RAFDB = (_E.SURPRISE, _E.FEAR, _E.DISGUST, _E.HAPPINESS, _E.SADNESS, _E.ANGER, _E.NEUTRAL)
+_FERPLUS, _AFFECTNET, _RAFDB = tuple(Expression), affectnet.ORDER, rafdb.ORDER
 
 # The lines of each dataset's lists, and what the digit in them means. The constants 6 and 8 mean nothing.
 _LINES = (

@@ -35,6 +35,12 @@ class Detection:
     score: float
     landmarks: Float[np.ndarray, "5 2"] | None = None
 
+    @property
+    def area(self) -> float:
+        """Of the box, in pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
 
 Detector = Callable[[UInt8[np.ndarray, "h w 3"]], list[Detection]]
 

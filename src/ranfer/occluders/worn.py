@@ -36,7 +36,7 @@ def cloth_mask(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     outline += [(0.8, 0.9), (0.5, low), (0.2, 0.9)]
     shape = curve(outline, closed=True)
     pen.area(shape, colour)
-    _pattern(pen, rng, look, colour, shape)
+    _pattern(pen, rng, look, shape)
     pen.line(curve([(0.5, top - 0.08), (0.52, 0.72), (0.5, low)]), 0.012, shade(colour, 0.75))
     pen.line(shape, 0.014, shade(colour, rng.uniform(0.75, 1.1)), closed=True)
 
@@ -46,7 +46,7 @@ def _straps(pen: Canvas, top: float, colour: Colour) -> None:
                curve([(0.84, top + 0.05), (0.93, top - 0.06), (0.96, top - 0.14)])], 0.014, colour)  # fmt: skip
 
 
-def _pattern(pen: Canvas, rng: np.random.Generator, look: Look, colour: Colour, shape: Points) -> None:
+def _pattern(pen: Canvas, rng: np.random.Generator, look: Look, shape: Points) -> None:
     """Stripes, checks or dots on cloth, or nothing; kept inside by drawing them short of the outline's box."""
     style = rng.random()
     other = look.cloth(rng)
