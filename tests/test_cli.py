@@ -14,6 +14,7 @@ import ranfer.data
 from ranfer.cli import app
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
+from ranfer.evaluate import labelled
 from test_runtime import EIGHT, classifier, ours
 
 
@@ -83,6 +84,7 @@ def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):
         (("--predictions", "p.csv", "--subset", "covered"), "expected NAME=LIST"),
         (("--predictions", "p.csv", "--label-rule", "distribution"), "evaluate with 'majority'"),
         (("--predictions", "p.csv", "--subset-labels", "mine"), "mine"),
+        (("--predictions", "p.csv", "--occlude-kinds", "fringe"), "--occlude-kinds belongs to --occlude"),
         (("--predictions", "p.csv", "--nonsense"), "nonsense"),
     ],
 )
@@ -195,3 +197,19 @@ def test_a_file_where_a_folder_is_needed_is_said_to_be_one(drawn, predictions, t
     (tmp_path / "out").write_text("mine")
     told = judge(drawn, tmp_path, "--predictions", predictions, status=1).stderr
     assert told == f"{tmp_path / 'out'}: expected a folder, and a file stands there\n"
+
+
+def test_a_name_cannot_speak_to_the_terminal(tmp_path):
+    told = run("predict", tmp_path / "\x1b]red\x07.jpg", "--out", tmp_path / "out", status=1)
+    assert "\x1b" not in told.stderr + told.stdout
+    assert "\ufffd]red\ufffd.jpg: no such file" in told.stderr
+
+
+def test_all_faces_that_cannot_be_read_are_told_at_once(tmp_path):
+    drawn = write_ferplus(tmp_path / "faces", {"train": 1, "valid": 300})
+    dataset = open_dataset(f"ferplus:{drawn.data}")
+    samples, _, _ = labelled(dataset, "valid", "majority")
+    for sample in samples[::100]:
+        sample.location.path.write_bytes(b"no picture")
+    told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "m.onnx"), status=1).stderr
+    assert told.startswith(f"3 of {len(samples)} faces cannot be read: ")

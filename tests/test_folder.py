@@ -10,7 +10,7 @@ from PIL import Image
 
 from ranfer.answers import PredictionsFile, answer
 from ranfer.data import open_dataset, stack_faces
-from ranfer.data.dataset import read_faces
+from ranfer.data.dataset import read_face
 from ranfer.data.labels import label
 from ranfer.data.manifest import prepare
 from ranfer.errors import ConfigError, DataError
@@ -110,7 +110,7 @@ def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
     prepare(dataset, tmp_path / "m.jsonl", 8, 3)
     assert open_dataset(f"manifest:{tmp_path / 'm.jsonl'}").origin == "folder:faces"
     Image.new("RGB", (2000, 1000)).save(tmp_path / "faces" / "fear" / "b.png")
-    assert read_faces(dataset, dataset.samples)[1].shape == (362, 724, 3)  # so that many photos fit into memory
+    assert read_face(dataset, dataset.samples[1]).shape == (362, 724, 3)  # so that many photos fit into memory
     (tmp_path / "faces" / "fear" / "b.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of 4 faces cannot be read: .*b\.png"):
         answer(Sizes(), dataset, dataset.samples)

@@ -62,6 +62,10 @@ def test_a_list_from_standard_input_stands_where_its_dash_stands(tree):
     assert listed("-", stdin=b"a\nb.jpg\0 c .jpg\0") == (["a\nb.jpg", " c .jpg"], [])
 
 
+def test_a_list_may_begin_with_a_mark(tree):
+    assert list_inputs(["-"], lambda: b"\xef\xbb\xbfsingle.jpg\r\n").files == [Path("single.jpg")]
+
+
 def test_what_gives_no_picture_is_one_line_and_the_rest_goes_on(tree):
     pictures, problems = listed("empty", "none/*.jpg", "", "single.jpg", "-", stdin=b"x.jpg\nempty\n")
     assert pictures == ["single.jpg", "x.jpg"]

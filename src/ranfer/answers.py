@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from ranfer.data.dataset import Dataset, first_few, read_faces
-from ranfer.errors import DataError, RanferError
+from ranfer.data.dataset import Dataset, first_few, read_face, require_framed, require_read
+from ranfer.errors import DataError, ImageError, RanferError
 from ranfer.images import by_shape
 from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, parse_expression
 
@@ -187,16 +187,25 @@ def answer(
     """What a source says of the samples; ``progress`` is called with the number of faces done.
 
     Raises:
-        DataError: a face cannot be read, or has no row in a file of predictions.
+        DataError: faces cannot be read (all are counted, the first few named), or have no row in a file of predictions.
         RanferError: a model gives something else than probabilities.
     """
     if isinstance(source, PredictionsFile):
         return source.answers(samples)
+    require_framed(dataset)
     parts: list[Prediction] = []
+    unread: list[ImageError] = []
     order: list[int] = []  # where the faces stand that were judged one after the other, those of one size together
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
-        for alike, pixels in by_shape(read_faces(dataset, batch), BATCH):
+        faces: list[UInt8[np.ndarray, "_ _ 3"]] = []
+        for sample in batch:
+            try:
+                faces.append(read_face(dataset, sample))
+            except ImageError as error:
+                unread.append(error)
+        # After the first that cannot be read, the others are only read, so that all of these are told at once.
+        for alike, pixels in by_shape([] if unread else faces, BATCH):
             found = source(pixels, [batch[place].id for place in alike])
             if not np.isfinite(found.probabilities).all():
                 who = source.description.get("file", "the model")
@@ -205,6 +214,7 @@ def answer(
             order += [start + place for place in alike]
         if progress is not None:
             progress(start + len(batch))
+    require_read(unread, samples)
     joined = _take(_join(parts), np.argsort(order))
     return Answers(tuple(sample.id for sample in samples), joined.probabilities.argmax(axis=1), joined)
 

@@ -116,5 +116,5 @@ def mix(
     return images, torch.lerp(targets[order], targets, share[:, None])
 
 
-def _uniform(n: int, device: torch.device) -> Float[Tensor, n]:
+def _uniform(n: int, device: torch.device) -> Float[Tensor, " n"]:
     return torch.rand(n, device=device) * 2 - 1

@@ -216,7 +216,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
                 f"{path}: holds more than tensors, and nothing is executed here ({reason})"
             ) from error
         except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path}: truncated, or no file of PyTorch ({error})") from error
+            reason = str(error).split("\n")[0]
+            raise CheckpointError(f"{path}: truncated, or no file of PyTorch ({reason})") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import stat
@@ -53,7 +54,7 @@ def _names(inputs: Sequence[str], read: Callable[[], bytes] | None) -> Iterator[
         if name != "-":
             yield name, name
         elif read is not None:
-            content = read()
+            content = read().removeprefix(codecs.BOM_UTF8)
             ends = b"\0" if b"\0" in content else b"\n"  # as `find -print0` and `ls` write them
             for number, line in enumerate(content.split(ends), start=1):
                 if text := os.fsdecode(line).strip("\r\n"):  # names may begin and end with spaces

@@ -9,7 +9,7 @@ from torch import Tensor
 def cross_entropy(
     logits: Float[Tensor, "b c"],
     targets: Float[Tensor, "b c"],
-    class_weights: Float[Tensor, c] | None = None,
+    class_weights: Float[Tensor, " c"] | None = None,
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy against distributions (one-hot rows for hard labels).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,18 @@ def write_onnx(
         round_weights(graph)
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    program = torch.onnx.export(
-        graph,
-        example(2, 60, 52),
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_shapes=tuple(inputs.values()),
-        opset_version=OPSET,
-        optimize=False,  # the runtime folds at load; folding here would unround the weights
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch about itself; whether the file is right is checked below
+        program = torch.onnx.export(
+            graph,
+            example(2, 60, 52),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=tuple(inputs.values()),
+            opset_version=OPSET,
+            optimize=False,  # the runtime folds at load; folding here would unround the weights
+            verbose=False,
+        )
     assert program is not None  # torch.onnx.export without a file name returns its program
     written = program.model_proto
     for part in (*written.graph.node, *written.graph.value_info, *written.graph.initializer, written.graph):

@@ -15,8 +15,17 @@ from typer.core import TyperGroup
 
 from ranfer.errors import ConfigError, RanferError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Names of files may hold anything, escapes that recolour a terminal or worse among them; lines and tabs stay.
+_CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+class _Harmless(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(o.translate(_CONTROL) if isinstance(o, str) else o for o in objects), **options)
+
+
+out = _Harmless(highlight=False)
+err = _Harmless(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Commands(TyperGroup):

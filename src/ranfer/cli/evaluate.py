@@ -74,6 +74,8 @@ def evaluate(
         from ranfer.recognize import DEFAULT_WEIGHTS
 
         weights = DEFAULT_WEIGHTS
+    if occlude_kinds and not occlude:
+        raise ConfigError("--occlude-kinds belongs to --occlude")
     kinds = robustness.parse_kinds(occlude_kinds)
     plots.check_installed()
     named = list(map(_named, subset or []))

@@ -158,24 +158,6 @@ def read_face(dataset: Dataset, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
     return shrink_to(dataset.image(sample), _ALIGNED[1] ** 2)[0]
 
 
-def read_faces(dataset: Dataset, samples: Sequence[Sample]) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """The faces of the samples, each as :func:`read_face` gives it.
-
-    Raises:
-        DataError: as of :func:`stack_faces`, but for sizes.
-    """
-    require_framed(dataset)
-    faces: list[UInt8[np.ndarray, "_ _ 3"]] = []
-    unread: list[ImageError] = []
-    for sample in samples:
-        try:
-            faces.append(read_face(dataset, sample))
-        except ImageError as error:
-            unread.append(error)
-    _require_read(unread, samples)
-    return faces
-
-
 def stack_faces(
     dataset: Dataset,
     samples: Sequence[Sample],
@@ -213,7 +195,7 @@ def stack_faces(
                 faces[index] = face
         if progress is not None:
             progress(index + 1)
-    _require_read(unread, samples)
+    require_read(unread, samples)
     if len(sizes) > 1 or faces.shape[1] != faces.shape[2]:
         found = first_few(f"{count} of {name}" for name, count in sizes.most_common())
         raise DataError(f"{dataset.path}: expected square faces of one size, or a size to give them; got {found}")
@@ -233,7 +215,12 @@ def require_framed(dataset: Dataset) -> None:
         )
 
 
-def _require_read(unread: Sequence[ImageError], samples: Sequence[Sample]) -> None:
+def require_read(unread: Sequence[ImageError], samples: Sequence[Sample]) -> None:
+    """Refuse to go on without the faces that could not be read.
+
+    Raises:
+        DataError: there are some; all are counted, the first few named.
+    """
     if unread:
         raise DataError(f"{len(unread)} of {len(samples)} faces cannot be read: {first_few(unread)}")
 

@@ -170,7 +170,9 @@ def _pictures(path: Path) -> Iterator[Path]:
 
 
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+        return False
+    return file.is_file() or not file.exists()  # a broken link is told when it is read
 
 
 def _read_table(path: Path, surprises: list[str]) -> list[_Picture]:

@@ -82,9 +82,9 @@ def prepare(
                     )
                     sample = replace(sample, box=found.box, landmarks=points)
                     line |= {"box": list(map(float, found.box)), "landmarks": sample.landmarks}
-            faces[index] = fit(cut_face(picture, sample), channels, size)
+            faces[index] = fit(cut_face(picture, sample), channels, size)  # noqa: F821  # deleted below, when no thread is at it any more
         except ImageError as error:
-            faces[index] = 0
+            faces[index] = 0  # noqa: F821
             line["error"] = str(error)
         return line
 
