@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -166,8 +167,10 @@ def sources(drawn, folder):
     texts = {"predictions.csv": answers, "attributes.jsonl": attributes, "list.txt": f"{opened.samples[0].id}\n"}
     for name, text in texts.items():
         (folder / name).write_text(text)
+    (folder / "table").mkdir()
+    (folder / "table" / "predictions.csv").write_text("image,expression\n../ours.onnx,happy\n")
     ours(folder / "ours.onnx")
-    return {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,9 @@ def sources(drawn, folder):
         ("annotate", "export", "attributes.jsonl", "--data", "DATA", "--split", "valid", "--format", "attributes",
          "--out", "."),
         ("data", "check", "DATA", "--list", "list.txt", "--originals", "linked.txt"),
+        ("data", "check", "DATA", "--list", "list.txt", "--json", "list.txt"),
         ("data", "prepare", "DATA", "--out", "list.txt"),
+        ("evaluate", "--data", "folder:table/predictions.csv", "--split", "all", "--out", "table"),
         ("export", "--weights", "ours.onnx", "--out", "./ours.onnx"),
         ("export", "--weights", "ours.onnx", "--calibrate-as", "ours.onnx", "--out", "predictions.csv"),
     ],
@@ -188,7 +193,7 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(drawn, tmp_
     before = sources(drawn, tmp_path)
     (tmp_path / "linked.txt").symlink_to("list.txt")
     found = run(*(f"ferplus:{drawn.data}" if word == "DATA" else word for word in words), status=2)
-    assert "--out" in found.stderr
+    assert re.search(r"must not be written over|ends in .onnx|something else than a manifest", found.stderr)
     assert found.stderr.count("\n") == 1
     assert {path: path.read_bytes() for path in before} == before
 
@@ -199,9 +204,14 @@ def test_a_file_where_a_folder_is_needed_is_said_to_be_one(drawn, predictions, t
     assert told == f"{tmp_path / 'out'}: expected a folder, and a file stands there\n"
 
 
-def test_a_name_cannot_speak_to_the_terminal(tmp_path):
+def test_a_name_cannot_speak_to_the_terminal(drawn, tmp_path):
+    odd = tmp_path / "odd\x1b.txt"
+    odd.write_text(f"{open_dataset(f'ferplus:{drawn.data}').samples[0].id}\n")
     told = run("predict", tmp_path / "\x1b]red\x07.jpg", "--out", tmp_path / "out", status=1)
     assert "\x1b" not in told.stderr + told.stdout
+    table = run("data", "check", f"ferplus:{drawn.data}", "--list", odd).stdout
+    assert "\x1b" not in table
+    assert "odd\ufffd.txt" in table
     assert "\ufffd]red\ufffd.jpg: no such file" in told.stderr
 
 

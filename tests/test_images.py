@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,6 +153,12 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path):
         decode_image(tmp_path / "gone.png", "photo")
     with pytest.raises(ImageError, match=r"^photo: "):
         decode_image(tmp_path, "photo")
+
+
+def test_a_name_that_can_be_none_is_an_error():
+    for name in ("a\0b.png", "\ud800.png"):
+        with pytest.raises(ImageError, match=r"^odd: cannot be read"):
+            decode_image(Path(name), "odd")
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):

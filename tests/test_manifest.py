@@ -126,5 +126,25 @@ def test_an_edited_line_that_cannot_be_is_an_error_with_its_line(opened, tmp_pat
     path.write_text("\n".join([lines[0], json.dumps(json.loads(lines[1]) | change), *lines[2:]]) + "\n")
     with pytest.raises(DataError, match=rf"m.jsonl:2: expected an object with id, split, votes and row .*{message}"):
         open_dataset(f"manifest:{path}")
-    with pytest.raises(ConfigError, match=r"m.jsonl: is read here, and must not be written over; choose another --out"):
+    with pytest.raises(ConfigError, match=r"m.jsonl: is read here, and must not be written over; choose another name"):
         manifest.prepare(replace(opened, path=path), path, 24, 3)
+
+
+def test_a_lost_cache_is_prepared_again_and_no_other_file_is_taken_for_a_manifest(opened, tmp_path):
+    file = tmp_path / "m.jsonl"
+    manifest.prepare(opened, file, 8)
+    for lost in manifest.manifest_files(file)[1:]:
+        lost.unlink()
+    manifest.prepare(opened, file, 8)
+    assert manifest.open_manifest(file).samples
+    for text in ("mine", "", '{"id": "a"}\n', "[]\n"):
+        (tmp_path / "notes.jsonl").write_text(text)
+        with pytest.raises(ConfigError, match="something else than a manifest"):
+            manifest.prepare(opened, tmp_path / "notes.jsonl", 8)
+        assert (tmp_path / "notes.jsonl").read_text() == text
+
+
+def test_the_cache_of_a_manifest_is_not_written_over_by_one_made_of_it(opened, tmp_path):
+    manifest.prepare(opened, tmp_path / "m.jsonl", 8)
+    with pytest.raises(ConfigError, match=r"m.faces.npy: is read here"):
+        manifest.prepare(manifest.open_manifest(tmp_path / "m.jsonl"), tmp_path / "m.json", 8)

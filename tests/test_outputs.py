@@ -288,6 +288,7 @@ def test_a_face_that_lacks_something_is_named(tmp_path):
         ({"regions": [{"name": "face"}]}, "regions.0.box: Field required"),
         ({"landmarks": [[0.5, 0.5]]}, "landmarks: List should have at least 5 items"),
         ({"frame": None}, "frame"),
+        ({"occlusion": {"hat": 0.5}}, "occlusion.hat"),
         ({"trusted": "yes"}, "trusted"),
     ],
 )
@@ -301,6 +302,19 @@ def test_an_edited_value_that_cannot_be_is_named(tmp_path, change, message):
         with pytest.raises(DataError) as refused:
             use()
         assert str(refused.value).startswith(f"{path}:{first + 1}: {message}")
+
+
+@pytest.mark.parametrize("change", [{"time": None}, {"track": None}, {"error": "torn"}])
+def test_a_video_that_was_edited_before_its_end_is_refused(tmp_path, change):
+    with Results(tmp_path, SETTINGS, {}) as results:
+        fill(results.begin("clip.avi"))
+        path = results.begin("clip.avi").path
+        lines = [json.loads(text) for text in path.read_text().splitlines()]
+        first = next(number for number, line in enumerate(lines) if line["box"])
+        lines[first] |= change
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(DataError, match=rf":{first + 1}: expected a frame; remove the file"):
+            results.begin("clip.avi")
 
 
 def test_two_runs_do_not_write_into_one_folder(tmp_path):

@@ -168,10 +168,16 @@ def test_what_an_earlier_run_did_not_draw_is_drawn_as_it_would_have_been(recogni
                    for name in ("at once", "later"))  # fmt: skip
     assert sorted(once) == ["00001-00.jpg", "00003-02.jpg", "00004-clip.mp4", "00005-03.jpg"]
     assert once == later
+    drawn, told = tmp_path / "later" / "drawn", []
+    (drawn / "00001-00.jpg").write_bytes(b"of another run")
+    os.utime(drawn / "00001-00.jpg", (0, 0))
+    (drawn / "00009-gone.jpg").write_bytes(b"of another run")
+    (drawn / "00003-02.jpg").unlink()
     photos[2].unlink()
-    (tmp_path / "later" / "drawn" / "00003-02.jpg").unlink()
-    predict(recognizer, inputs, tmp_path / "later", draw=True)
-    assert not (tmp_path / "later" / "drawn" / "00003-02.jpg").exists()
+    predict(recognizer, inputs, tmp_path / "later", draw=True, complain=told.append)
+    assert sorted(path.name for path in drawn.iterdir()) == ["00001-00.jpg", "00004-clip.mp4", "00005-03.jpg"]
+    assert (drawn / "00001-00.jpg").read_bytes() == once["00001-00.jpg"]
+    assert told[1:] == [f"{photos[2]}: no such file (to draw it)"]
 
 
 def test_the_sheet_shows_the_pictures_of_earlier_runs_and_not_more_than_fit(recognizer, photos, tmp_path, monkeypatch):
@@ -380,7 +386,7 @@ def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_p
     assert [line.split(":")[0] for line in told] == ["empty", "photos/03.png", "missing.jpg"]
     assert "pictures: 21, without a face: 0, unreadable: 2" in result.stdout
     again = run("empty", "photos", "missing.jpg", "--out", "out", *command)
-    told[1] += f" (in an earlier run; to try again, remove its line from {lines})"  # the last is tried in any case
+    told[1] += f" (in an earlier run; to try again, remove its lines from {lines})"  # the last is tried in any case
     assert (again.exit_code, again.stderr.splitlines()) == (1, told)
     nothing = run("empty", "--out", "other", *command)
     assert (nothing.exit_code, len(nothing.stderr.splitlines())) == (1, 1)

@@ -326,9 +326,10 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']} (got {e['input']!r})" for e in error.errors()
-        ]
+        lines = []
+        for e in error.errors():
+            got = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"  # a group of settings tells little
+            lines.append(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}{got}")
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
 
 

@@ -80,14 +80,14 @@ def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
     content = path.read_bytes()
     if not content.startswith(b"{"):
         raise ConfigError(f"{path}: holds something else than attributes; name another file")
-    if not content.endswith(b"\n"):  # its writer was stopped half way
-        with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
     found = read_attributes(path)
     if found.about != about:
         raise ConfigError(
             f"{path}: was made from {_told(found.about)}, not from {_told(about)}; name another file, or remove it"
         )
+    if not content.endswith(b"\n"):  # its writer was stopped half way
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
     return Estimated(dict(found.records), dict(found.errors))
 
 

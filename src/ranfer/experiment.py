@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,13 @@ class Run:
     folder: Path
     start: Run | None = None
 
-    def describe(self) -> dict[str, Any]:
-        """What must be the same for it not to be trained again."""
-        start = {} if self.start is None else {"start": self.start.describe()}
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What must be the same for it not to be trained again; of files that are gone nothing is told."""
+        start = {} if self.start is None else {"start": self.start.description}
         known = self.config.taught_by if self.start is None else self.config.loss.teachers
-        files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in known}
-        return {"config": self.config.model_dump(mode="json"), **start, **({"files": files} if files else {})}
+        files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in known if path.exists()}
+        return {"config": self.config.model_dump(mode="json"), **start, "files": files}
 
     def is_done(self, judged: Mapping[str, Any]) -> bool:
         """Whether it was trained with these settings, and judged by what ``judged`` describes."""
@@ -67,15 +68,24 @@ class Run:
             return False
         except ValueError as error:
             raise DataError(f"{self.folder / DONE}: damaged; remove it to judge this run again ({error})") from error
-        return bool(_completed(about) == {**self.describe(), "judged": judged})
+        now = {**self.description, "judged": judged}
+        return bool(_completed(about, now) == now)
 
 
-def _completed(about: Any) -> Any:
-    """A description by an earlier version, with the defaults of settings that came later."""
+LATER = ("faces_sha256", "covered_by")  # of what a run was judged by
+
+
+def _completed(about: Any, now: Mapping[str, Any]) -> Any:
+    """A description by an earlier version with what it did not tell yet, which is then taken to be as it is ``now``."""
     if not isinstance(about, dict):  # damaged: that of no run
         return about
     told = about | {"config": completed(about.get("config", {}))}
-    return told | {"start": _completed(about["start"])} if "start" in about else told
+    told["files"] = {name: about.get("files", {}).get(name, digest) for name, digest in now["files"].items()}
+    if isinstance(about.get("judged"), dict):
+        told["judged"] = {key: now["judged"][key] for key in LATER if key in now["judged"]} | about["judged"]
+    if "start" in about and "start" in now:
+        told["start"] = _completed(about["start"], now["start"])
+    return told
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class Judges:
             "data": f"{self.dataset.name}:{self.dataset.path}",
             "split": self.split,
             "label_rule": RULE,
-            "faces": list_hash((sample.id, None) for sample in self.dataset.split(self.split)),
+            "faces_sha256": list_hash((sample.id, None) for sample in self.dataset.split(self.split)),
             "subsets": {
                 name: list_hash((entry.id, entry.expression) for entry in faces.entries)
                 for name, faces in self.lists.items()
@@ -157,7 +167,7 @@ def run_table(
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
         else:
-            write_text(run.folder / DONE, json.dumps({**run.describe(), "judged": judged}, indent=2) + "\n")
+            write_text(run.folder / DONE, json.dumps({**run.description, "judged": judged}, indent=2) + "\n")
     done = [run for run in runs if run.is_done(judged)]
     if not done:
         raise DataError(f"{out}: no run is done, and there is nothing to compare")
@@ -205,7 +215,7 @@ def _changed(config: TrainConfig, row: str, **changes: Any) -> TrainConfig:
 def _require_unknown(configs: Mapping[str, TrainConfig], judges: Judges) -> None:
     """Refuse a start or a teacher that has learnt the faces on which all are judged."""
     for name, config in configs.items():
-        for path in config.taught_by:
+        for path in filter(Path.exists, config.taught_by):  # without one, its run fails by itself
             if has_learnt(description(path), judges.dataset.origin, judges.split):
                 raise ConfigError(f"row {name}: {path} has learnt {judges.split}, on which the rows are to be judged")
 
@@ -215,6 +225,12 @@ def multiply_adds(config: ModelConfig) -> int:
 
     PyTorch counts them while a random network runs, so that they are of this network, whatever it is.
     """
+    return _multiply_adds(config.model_dump_json())
+
+
+@cache
+def _multiply_adds(settings: str) -> int:
+    config = ModelConfig.model_validate_json(settings)
     model = RAN(config)
     boxes, mask = regions_of(config.regions, ["one", "two"], np.full((2, 5, 2), 0.5, np.float32))
     images = torch.rand(2, config.channels, config.resolution, config.resolution)  # batch statistics need two faces

@@ -77,8 +77,8 @@ def check_file(path: Path, name: str) -> None:
         about = path.stat()
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
-    except OSError as error:
-        raise ImageError(f"{name}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # of a name that can be none
+        raise ImageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not stat.S_ISREG(about.st_mode):
         raise ImageError(f"{name}: expected a file, got a folder, pipe or device")
     if about.st_size == 0:

@@ -110,5 +110,5 @@ def _mode(path: Path) -> int:
     """What stands there, as :mod:`stat` tells it; 0 for nothing, or for what is out of reach."""
     try:
         return path.stat().st_mode
-    except OSError:
+    except (OSError, ValueError):
         return 0

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
@@ -123,6 +123,7 @@ class _Place(BaseModel):
 
     frame: _Whole
     time: _Number | None
+    track: _Whole | None
 
 
 class _Region(BaseModel):
@@ -143,7 +144,7 @@ class _Face(_Place):
     yaw: _Number | None
     pitch: _Number | None
     roll: _Number | None
-    occlusion: dict[str, _Number] | None
+    occlusion: dict[Occlusion | Literal["none"], _Number] | None
     trusted: _Flag
     reason: str | None
     feature: list[_Number] | None = None
@@ -266,6 +267,8 @@ class Unfinished:
                 if not text.endswith(b"\n"):
                     break
                 line = _parse(text, f"{self.path}:{number}")
+                if "error" in line or line["time"] is None or (line["box"] is not None and line["track"] is None):
+                    raise DataError(f"{self.path}:{number}: expected a frame; remove the file to begin the video anew")
                 if group and line["frame"] != group[0]["frame"]:
                     faces = [(tuple(face["box"]), face["track"]) for face in group if face["box"] is not None]
                     self._follow.remember(group[0]["time"], [box for box, _ in faces], [track for _, track in faces])

@@ -18,7 +18,7 @@ from PIL import Image
 from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.images import decode_image
-from ranfer.outputs import Results, Unfinished, read_pictures, to_face
+from ranfer.outputs import ABOUT, Results, Unfinished, read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
 from ranfer.summary import Summary, summarise
 from ranfer.tables import Format, check_format, write_table
@@ -90,10 +90,10 @@ def predict(
     settings = {**recognizer.settings(), "fps": fps}
     with Results(folder, settings, recognizer.description, again) as results:
         for error in filter(None, results.done.values()):
-            complain(f"{error} (in an earlier run; to try again, remove its line from {results.path})")
+            complain(f"{error} (in an earlier run; to try again, remove its lines from {results.path})")
         if draw:
             (folder / DRAWN).mkdir(exist_ok=True)
-            _draw_earlier(results.path, folder, fps)
+            _draw_earlier(results.path, folder, fps, complain)
         waiting = [path for path in inputs if str(path) not in results.done]
         sizes = {path: announced(path, fps).frames if is_video(path) else 1 for path in inputs}
         total = sum(sizes[path] for path in inputs)
@@ -209,19 +209,26 @@ def _lines_of(video: Unfinished) -> Iterable[list[dict[str, Any]]]:
     return read_pictures(video.path) if video.path.exists() else []  # no frame could be read
 
 
-def _draw_earlier(lines: Path, folder: Path, fps: float) -> None:
-    """What an earlier run recognised and did not draw, where it can still be read."""
+def _draw_earlier(lines: Path, folder: Path, fps: float, complain: Callable[[str], None]) -> None:
+    """What an earlier run recognised and did not draw; drawings of other predictions are taken away."""
+    begun, kept = (folder / ABOUT).stat().st_mtime, set[Path]()
     for number, (source, groups) in enumerate(_by_source(lines), start=1):
         view = _View(number, Path(source))
-        if _drawn(view, folder).exists():
+        kept.add(path := _drawn(view, folder))
+        if path.exists() and path.stat().st_mtime >= begun:
             continue
         seen = (group for group in groups if "error" not in group[0])
-        with suppress(ImageError):
+        try:
             if is_video(view.path):
                 _draw_video(view, seen, folder, fps)
             else:
                 for group in seen:
                     _draw(_Looked(view, [], fit(decode_image(view.path, source))), _faces(group), folder)
+        except ImageError as error:
+            complain(f"{error} (to draw it)")
+    for path in (folder / DRAWN).glob("[0-9][0-9][0-9][0-9][0-9]-*"):
+        if path not in kept:
+            path.unlink()
 
 
 def _by_source(lines: Path) -> Iterator[tuple[str, Iterator[list[dict[str, Any]]]]]:

@@ -41,7 +41,8 @@ def read_state(
         raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
     if lacking := [key for key in ("config", "data_hash", "epoch", "history") if not said.get(key)]:
         raise CheckpointError(f"{path}: damaged, for it lacks {', '.join(lacking)}; remove it to train from the start")
-    for was, now in ((completed(said["config"]), about["config"]), (said["data_hash"], about["data_hash"])):
+    hashes = {name: about["data_hash"].get(name) for name in said["data_hash"]}  # earlier versions took fewer
+    for was, now in ((completed(said["config"]), about["config"]), (said["data_hash"], hashes)):
         if differing := differences(was, now):
             raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}

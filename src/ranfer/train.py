@@ -27,6 +27,7 @@ from ranfer.checkpoint import Trained, description, go_on_from, save_model, star
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
+from ranfer.data.textfiles import spare
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
@@ -64,6 +65,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     """
     if (out / LAST).exists() and not resume:
         raise ConfigError(f"{out}: holds a run already; add --resume to go on with it, or name another folder")
+    spare([out / BEST, out / LAST], config.taught_by)
     # One device, or with torchrun as many as it starts processes.
     local, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     fabric = lightning_fabric.Fabric(

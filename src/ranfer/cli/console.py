@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from typer.core import TyperGroup
 
 from ranfer.errors import ConfigError, RanferError
@@ -20,8 +21,8 @@ _CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(12
 
 
 class _Harmless(Console):
-    def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(o.translate(_CONTROL) if isinstance(o, str) else o for o in objects), **options)
+    def render_str(self, text: str, **options: Any) -> Text:  # also of cells and titles
+        return super().render_str(text.translate(_CONTROL), **options)
 
 
 out = _Harmless(highlight=False)

@@ -28,12 +28,13 @@ def data_check(
     from ranfer.data import open_dataset
     from ranfer.data.check import check, print_report
     from ranfer.data.doctor_page import to_html
-    from ranfer.data.manifest import verify
+    from ranfer.data.manifest import manifest_files, verify
     from ranfer.data.subsets import read_list
     from ranfer.data.textfiles import spare, write_text
 
     opened = open_dataset(dataset)
-    spare(filter(None, (file, page, originals)), [opened.path, *(lists or [])])
+    read = [opened.path] if opened.cache is None else manifest_files(opened.path)
+    spare(filter(None, (file, page, originals)), [*read, *(lists or [])])
     if opened.cache is not None:
         verify(opened.path)
     with progress_bars() as progress:

@@ -80,13 +80,13 @@ def evaluate(
     plots.check_installed()
     named = list(map(_named, subset or []))
     listed = [path for _, *paths in named for path in paths]
-    spare([folder / name for name in (PREDICTIONS, REPORT, VALUES)], [predictions, against, *listed])
     lists = {name: read_list(path, beside) for name, path, beside in named}
     if len(lists) < len(named):
         raise ConfigError("--subset: two subsets have the same name")
     if split in lists:
         raise ConfigError(f"--subset {split}=...: the split has that name; choose another")
     dataset = open_dataset(data)
+    spare([folder / name for name in (PREDICTIONS, REPORT, VALUES)], [dataset.path, predictions, against, *listed])
     source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess)
     other = None
     if against is not None:

@@ -92,7 +92,7 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
     if "attributes" in formats:
         records = {face.sample.id: face.attributes for face in faces}
         writers[folder / "attributes.jsonl"] = lambda path: write_attributes(path, records, about)
-    spare(writers, [found.path])
+    spare(writers, [found.path, dataset.path])
     for path, write in writers.items():
         write(path)
     return list(writers)

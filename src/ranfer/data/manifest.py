@@ -46,15 +46,14 @@ def prepare(
     Raises:
         ConfigError: ``file`` is the data itself, or there is one that is no manifest.
     """
-    spare([file], [dataset.path])
+    read = manifest_files(dataset.path) if dataset.cache is not None else [dataset.path]
+    spare(manifest_files(file), read)
     n = len(dataset.samples)
     key = _key(dataset, size, channels, detect is not None)
     cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))
-    if file.exists() and not notes.exists():
-        raise ConfigError(
-            f"{file}: there is no {notes.name} beside it, so that it was not prepared; choose another --out"
-        )
-    if file.exists() and cache.exists():
+    if file.exists() and not _is_manifest(file):
+        raise ConfigError(f"{file}: holds something else than a manifest; choose another --out")
+    if file.exists() and cache.exists() and notes.exists():
         about = json.loads(notes.read_text(encoding="utf-8"))
         if about["key"] == key and not about["unreadable"]:
             return [], about["missed"]
@@ -229,6 +228,19 @@ def _key(dataset: Dataset, size: int, channels: int, found: bool) -> str:
 
 def _hash(faces: UInt8[np.ndarray, "m side side c"]) -> str:
     return hashlib.sha256(np.ascontiguousarray(faces).data).hexdigest()
+
+
+def manifest_files(path: Path) -> list[Path]:
+    """A manifest, its cache and the notes of that."""
+    return [path, _beside(path, ".npy"), _beside(path, ".json")]
+
+
+def _is_manifest(file: Path) -> bool:
+    try:
+        _, line = next(parse_objects(file, read_lines(file), []), (0, dict[str, Any]()))
+    except DataError:
+        return False
+    return line.keys() >= {"id", "votes", "row"}
 
 
 def _beside(file: Path, suffix: str) -> Path:

@@ -153,7 +153,7 @@ def spare(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
     read = [path for path in inputs if path is not None and path.exists()]
     for output in outputs:
         if output.exists() and any(output.samefile(path) for path in read):
-            raise ConfigError(f"{output}: is read here, and must not be written over; choose another --out")
+            raise ConfigError(f"{output}: is read here, and must not be written over; choose another name")
 
 
 def write_text(path: Path, text: str | Iterable[str]) -> None:
