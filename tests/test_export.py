@@ -18,9 +18,10 @@ from ranfer.cli import app
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.export import Graph, export
+from ranfer.export import Graph, export, load_mean
 from ranfer.model import RAN, SURE, TURN, turned
 from ranfer.onnx_file import check_parity, example_faces
+from ranfer.protocol import learnt_by
 from ranfer.recognize import load
 from ranfer.runtime import open_onnx
 
@@ -118,6 +119,29 @@ def test_an_exported_file_is_a_model_again(tmp_path):
     checkpoint.go_on_from(RAN(model.model.config), tmp_path / "m.onnx")
     with pytest.raises(CheckpointError, match=r"m.onnx: its weights do not fit"):
         checkpoint.go_on_from(RAN(ModelConfig(cut="stem")), tmp_path / "m.onnx")
+
+
+def test_the_mean_of_two_files_has_the_mean_of_their_weights_and_knows_what_both_know(tmp_path):
+    paths = tmp_path / "a" / "best.safetensors", tmp_path / "b" / "best.safetensors"
+    states = []
+    for path, split, shift in zip(paths, ("valid", "train"), (0.0, 0.5), strict=True):
+        model = trained(cut="stem").model
+        for parameter in model.parameters():
+            parameter.data += shift
+        save_model(path, model, {"training": {"dataset": "ferplus", "split": split}})
+        states.append(model.state_dict())
+    mean = load_mean(paths)
+    for name, value in mean.model.state_dict().items():
+        torch.testing.assert_close(
+            value, (states[0][name] + states[1][name]) / 2 if value.is_floating_point() else value
+        )
+    assert learnt_by(mean.description) == ["ferplus train", "ferplus valid"]
+    assert mean.description["mean_of"] == ["a/best.safetensors", "b/best.safetensors"]
+    assert mean.description["training"]["split"] == "train"
+    assert "mean_of" not in load_mean(paths[:1]).description
+    save_model(paths[0], trained(cut="image").model, {})
+    with pytest.raises(CheckpointError, match="another network than that of"):
+        load_mean(paths)
 
 
 def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():

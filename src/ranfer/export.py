@@ -1,7 +1,12 @@
-"""From a checkpoint to one ONNX file that holds everything from bytes to calibrated probabilities."""
+"""From a checkpoint, or the mean of several, to one ONNX file that holds all from bytes to calibrated probabilities.
+
+Source of the mean of a network and one that went on from it: Wortsman et al., Robust fine-tuning of zero-shot models,
+CVPR 2022.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +15,11 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from ranfer.calibration import Calibration
-from ranfer.checkpoint import FORMAT, Trained
+from ranfer.checkpoint import FORMAT, Trained, load
+from ranfer.errors import CheckpointError
 from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
+from ranfer.protocol import learnt_by
 from ranfer.regions import names
 from ranfer.vocab import Expression
 
@@ -40,6 +47,32 @@ class Graph(nn.Module):
         outputs = probabilities, out.mu, out.nu, out.weight, out.representation
         shared = self.model.boxes
         return outputs if shared is None else (*outputs, shared.expand(faces.shape[0], -1, -1))
+
+
+def load_mean(paths: Sequence[Path]) -> Trained:
+    """The model of a file, or one whose weights are the mean of several; what it tells of itself is that of the last.
+
+    Raises:
+        CheckpointError: as of :func:`ranfer.checkpoint.load`, or the networks differ.
+    """
+    *others, mean = map(load, paths)
+    if not others:
+        return mean
+    for path, other in zip(paths, others, strict=False):
+        if other.model.config != mean.model.config:
+            raise CheckpointError(f"{path}: another network than that of {paths[-1]}, and their mean would be none")
+    states = [trained.model.state_dict() for trained in (*others, mean)]
+    mean.model.load_state_dict(
+        {
+            name: torch.stack([state[name].double() for state in states]).mean(0).to(like.dtype)
+            for name, like in states[-1].items()
+        }
+    )
+    known = sorted({learnt for trained in (*others, mean) for learnt in learnt_by(trained.description)})
+    told = mean.description.get("training")
+    training = {"training": {**told, "known": known}} if isinstance(told, dict) else {}
+    mean.description |= training | {"mean_of": ["/".join(path.parts[-2:]) for path in paths]}
+    return mean
 
 
 def export(trained: Trained, path: Path, fitted: Calibration | None = None, half: bool = True) -> float:

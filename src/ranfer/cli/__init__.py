@@ -167,7 +167,9 @@ def experiment(
 
 @app.command()
 def export(
-    weights: Annotated[Path, typer.Option(help="A checkpoint.")],
+    weights: Annotated[
+        list[Path], typer.Option(help="A checkpoint; of several of one network, the mean of their weights.")
+    ],
     file: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
     data: Annotated[
         str | None,
@@ -190,18 +192,17 @@ def export(
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
     need_pytorch("export")
     from ranfer.calibration import calibrate, calibration_of
-    from ranfer.checkpoint import load
     from ranfer.data.textfiles import spare
-    from ranfer.export import export
+    from ranfer.export import export, load_mean
 
     if file.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {file}: expected the name of an ONNX file, which ends in .onnx")
-    spare([file], [weights, calibrate_as])
+    spare([file], [*weights, calibrate_as])
     if data is not None and calibrate_as is not None:
         raise ConfigError("give only one of --calibrate and --calibrate-as")
     if views not in (1, 2, 6):
         raise ConfigError(f"--views must be 1, 2 or 6, got {views}")
-    trained = load(weights)
+    trained = load_mean(weights)
     trained.views = views
     fitted = None
     if data is not None:
