@@ -83,7 +83,7 @@ def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):
         (("--predictions", "p.csv", "--weights", "w"), "only one of"),
         (("--predictions", "p.csv", "--labels", "sad"), "belong to an ONNX file that ranfer did not export"),
         (("--predictions", "p.csv", "--subset", "covered"), "expected NAME=LIST"),
-        (("--predictions", "p.csv", "--label-rule", "distribution"), "evaluate with 'majority'"),
+        (("--predictions", "p.csv", "--label-rule", "distribution"), "'majority', 'probability'"),
         (("--predictions", "p.csv", "--subset-labels", "mine"), "mine"),
         (("--predictions", "p.csv", "--occlude-kinds", "fringe"), "--occlude-kinds belongs to --occlude"),
         (("--predictions", "p.csv", "--nonsense"), "nonsense"),

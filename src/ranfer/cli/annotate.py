@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, err, out, progress_bars
+from ranfer.cli.console import Data, File, LabelRule, err, out, progress_bars
 from ranfer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def export(
             metavar="[KIND=]P", help="Least probability, 0.5 unless given, for all or one kind; may be repeated."
         ),
     ] = None,
-    label_rule: Annotated[
-        Literal["majority", "probability"], typer.Option(help="How votes become the expression of a face.")
-    ] = "majority",
+    label_rule: LabelRule = "majority",
     shares: Annotated[
         bool, typer.Option("--shares", help="Of a database: take faces that nobody decided by how many say what.")
     ] = False,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -52,6 +52,7 @@ class Commands(TyperGroup):
 
 
 Data = Annotated[str, typer.Option("--data", help="Dataset as FORMAT:PATH, for example ferplus:faces.zip.")]
+LabelRule = Annotated[Literal["majority", "probability"], typer.Option(help="How votes become the label of a face.")]
 File = Path | None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ranfer.cli.console import File, err, out, progress_bars
+from ranfer.cli.console import File, LabelRule, err, out, progress_bars
 
 data = typer.Typer(no_args_is_help=True, help="Look at datasets.")
 
@@ -94,9 +94,7 @@ def data_cover(
     dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
     split: Annotated[str, typer.Option(help="Split to take faces of.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures and covered.jsonl.")],
-    label_rule: Annotated[str, typer.Option(help="Faces with a label by this rule: majority or probability.")] = (
-        "majority"
-    ),
+    label_rule: LabelRule = "majority",
     faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
     kinds: Annotated[
         str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")

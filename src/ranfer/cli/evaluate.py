@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, need_pytorch, out, progress_bars
+from ranfer.cli.console import Data, File, LabelRule, need_pytorch, out, progress_bars
 from ranfer.errors import ConfigError
 from ranfer.shared import Shared
 
@@ -35,7 +35,7 @@ def evaluate(
         ),
     ] = "",
     predictions: Annotated[File, typer.Option(help="A CSV: id and a column a class, or id and expression.")] = None,
-    label_rule: Annotated[str, typer.Option(help="How votes become a label: majority or probability.")] = "majority",
+    label_rule: LabelRule = "majority",
     subset: Annotated[
         list[str] | None, typer.Option(help="NAME=LIST or NAME=LIST,LABELS: files of faces; may be repeated.")
     ] = None,
