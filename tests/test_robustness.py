@@ -216,6 +216,6 @@ def test_what_cannot_be_covered_is_refused_before_any_work(drawn, dataset, judge
     (tmp_path / "p.csv").write_text(f"id,{first},{second}\n")
     words = ("--predictions", tmp_path / "p.csv", "--shared", "--occlude", "--occlude-faces", 1)
     assert f"none of them is one of {first}, {second}; take more" in judge(drawn, tmp_path, *words, status=2).stderr
-    assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude-kinds", "veil", status=2).stderr
+    assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude", "--occlude-kinds", "veil", status=2).stderr
     assert parse_kinds("all") == tuple(Kind)
     assert parse_kinds("") == KINDS

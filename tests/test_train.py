@@ -469,7 +469,6 @@ def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
         ("loss.class_weights=[1, 1, 1, 1, 1, 1, 1, 0]", r"loss.class_weights.7: .* greater than 0"),
         ("model.region_size=100000", r"model.region_size: .* less than or equal to 1024"),
         ("optimizer.lr=.inf", r"optimizer.lr: .* a finite number"),
-        ("schedule.warmup=31", r"schedule.warmup is 31 epochs, and there are 30"),
         ("schedule.steps=[0.3, 40]", r"schedule.steps.1: .* less than 1"),
         (
             "model.regions={scheme: boxes, boxes: [[0, 0, 1, 1.2]]}",

@@ -237,8 +237,6 @@ class TrainConfig(Settings):
     def _consistent(self) -> TrainConfig:
         if self.loss.margin is not None and self.model.attention not in ("self", "relation"):
             raise ValueError(f"loss.margin needs self- or relation-attention, got {self.model.attention!r}")
-        if self.schedule.warmup > self.epochs:
-            raise ValueError(f"schedule.warmup is {self.schedule.warmup:g} epochs, and there are {self.epochs}")
         if self.initial is not None and self.model.backbone.initial is not None:
             raise ValueError("initial and model.backbone.initial both say what to start from")
         return self
