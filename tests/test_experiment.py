@@ -16,9 +16,10 @@ from ranfer import experiment, experiment_report
 from ranfer import train as training
 from ranfer.cli import app
 from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, override, parse, read_yaml
+from ranfer.cost import multiply_adds
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import ConfigError, DataError
-from ranfer.experiment import configure, multiply_adds, run_table
+from ranfer.experiment import configure, run_table
 from ranfer.experiment_report import Group, Row, Table, compare
 from test_train import TINY
 

@@ -14,6 +14,7 @@ HEAVY = {
     "augment",
     "backbones",
     "checkpoint",
+    "cost",
     "crop",
     "experiment",
     "export",

@@ -10,18 +10,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
 
 from ranfer.answers import PredictionsFile
 from ranfer.checkpoint import description, load
-from ranfer.config import ExperimentConfig, ModelConfig, TrainConfig, completed, override, parse, read_yaml
+from ranfer.config import ExperimentConfig, TrainConfig, completed, override, parse, read_yaml
+from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
@@ -29,9 +29,7 @@ from ranfer.data.textfiles import write_text
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
-from ranfer.model import RAN
 from ranfer.protocol import has_learnt
-from ranfer.regions import regions_of
 from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, choose, cover
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
@@ -218,26 +216,6 @@ def _require_unknown(configs: Mapping[str, TrainConfig], judges: Judges) -> None
         for path in filter(Path.exists, config.taught_by):  # without one, its run fails by itself
             if has_learnt(description(path), judges.dataset.origin, judges.split):
                 raise ConfigError(f"row {name}: {path} has learnt {judges.split}, on which the rows are to be judged")
-
-
-def multiply_adds(config: ModelConfig) -> int:
-    """Multiply-adds of a training step for one face, forward and backward: those of convolutions and matrix products.
-
-    PyTorch counts them while a random network runs, so that they are of this network, whatever it is.
-    """
-    return _multiply_adds(config.model_dump_json())
-
-
-@cache
-def _multiply_adds(settings: str) -> int:
-    config = ModelConfig.model_validate_json(settings)
-    model = RAN(config)
-    boxes, mask = regions_of(config.regions, ["one", "two"], np.full((2, 5, 2), 0.5, np.float32))
-    images = torch.rand(2, config.channels, config.resolution, config.resolution)  # batch statistics need two faces
-    with FlopCounterMode(display=False) as counter:
-        out = model(images, torch.from_numpy(boxes), None if mask is None else torch.from_numpy(mask))
-        out.logits.sum().backward()
-    return int(counter.get_total_flops()) // 4  # of two faces, and a multiply-add is two operations
 
 
 def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path) -> list[Run]:

@@ -94,9 +94,10 @@ def export(
         raise ConfigError(f"--format: no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
     limits = _thresholds(threshold or [])
     dataset = open_dataset(data)
-    if shares and not _is_database(source):
+    database = _is_database(source)
+    if shares and not database:
         raise ConfigError(f"--shares belongs to the database of annotate serve, and {source} is none")
-    path = _decided(source, folder, shares) if _is_database(source) else Path(source)
+    path = _decided(source, folder, shares) if database else Path(source)
     found = open_source(path, dataset, split, limits, label_rule)
     files = export_subsets(found, folder, chosen)
     for surprise in found.surprises:

@@ -81,7 +81,7 @@ def prepare(
                     )
                     sample = replace(sample, box=found.box, landmarks=points)
                     line |= {"box": list(map(float, found.box)), "landmarks": sample.landmarks}
-            faces[index] = fit(cut_face(picture, sample), channels, size)  # noqa: F821  # deleted below, when no thread is at it any more
+            faces[index] = fit(cut_face(picture, sample), channels, size)  # noqa: F821
         except ImageError as error:
             faces[index] = 0  # noqa: F821
             line["error"] = str(error)
@@ -101,7 +101,7 @@ def prepare(
     missed = sum(line["attributes"].get("found") == 0 for line in _lines(log))
     published = {split: counts._asdict() for split, counts in dataset.published.items()}
     told = {"source": dataset.origin, "published": published, "unreadable": len(unreadable), "missed": missed}
-    del faces
+    del faces  # no thread is at it any more, and a file that is mapped cannot be renamed everywhere
     partial.replace(cache)
     write_text(notes, json.dumps({"key": key, "shape": shape, "chunk": CHUNK, **told, "sha256": digests}) + "\n")
     write_text(file, (json.dumps(line) + "\n" for line in _lines(log)))
