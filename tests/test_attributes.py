@@ -14,7 +14,7 @@ from ranfer.attribute_net import AttributeNet, export_attributes
 from ranfer.data import open_dataset
 from ranfer.data.attributes import about_path, read_attributes
 from ranfer.data.drawn import write_ferplus
-from ranfer.data.textfiles import claim
+from ranfer.data.textfiles import claimed
 from ranfer.errors import CheckpointError, ConfigError, DataError
 from ranfer.estimate import estimate
 from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
@@ -99,8 +99,7 @@ def test_estimates_go_on_where_they_stopped_and_end_the_same(file, tmp_path):
     whole.unlink()
     estimate(others, "valid", whole, model)  # and what its file told before is forgotten
     assert read_attributes(whole).about["faces"] != read_attributes(stopped).about["faces"]
-    with whole.open("a") as held, pytest.raises(ConfigError, match="another run is writing it"):
-        claim(held)
+    with claimed(whole), pytest.raises(ConfigError, match="another run is writing it"):
         estimate(others, "valid", whole, model)
     (tmp_path / "others.jsonl").write_text('{"id": "a"}\n{"id": "b"}')
     with pytest.raises(ConfigError, match="was made from unknown data"):

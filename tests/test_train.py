@@ -34,6 +34,7 @@ from ranfer.config import (
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
+from ranfer.data.textfiles import claimed
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.attributes import AttributeModel
 from ranfer.model import RAN
@@ -302,6 +303,14 @@ def test_a_teacher_that_sees_other_faces_than_the_learner_is_refused(settings, t
 def test_a_loss_that_is_no_number_says_where_and_what_to_try(settings, tmp_path):
     with pytest.raises(training.LossError, match=r"epoch 1, step \d+ .*Try a smaller optimizer.lr"):
         training.train(settings("optimizer.lr=1e30"), tmp_path / "run", quiet())
+
+
+def test_two_runs_do_not_train_into_one_folder(settings, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with claimed(run), pytest.raises(ConfigError, match="run: another run is writing it"):
+        training.train(settings("epochs=1"), run, quiet())
+    assert training.train(settings("epochs=1"), run, quiet()) == run / "best.safetensors"
 
 
 def test_what_cannot_be_resumed_is_refused(settings, tmp_path):

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from ranfer.data.attributes import about_path, read_attributes, to_line
 from ranfer.data.dataset import Dataset, read_face, require_framed
 from ranfer.data.subsets import list_hash
-from ranfer.data.textfiles import claim, to_jsonl, write_text
+from ranfer.data.textfiles import claimed, to_jsonl, write_text
 from ranfer.errors import ConfigError, ImageError
 from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.images import by_shape
@@ -57,8 +57,7 @@ def estimate(
         "model": {name: model.description.get(name) for name in ("sha256", "revision", "date")},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        claim(file)
+    with path.open("ab") as file, claimed(path):
         done = _earlier(path, about)
         if not (done.records or done.errors):  # what lies there may be of a file that was removed
             write_text(about_path(path), json.dumps(about, indent=2) + "\n")

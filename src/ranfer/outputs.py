@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from ranfer.data.textfiles import claim, write_text
+from ranfer.data.textfiles import claimed, write_text
 from ranfer.errors import ConfigError, DataError
 from ranfer.provenance import revision
 from ranfer.recognize import Face, Region
@@ -194,9 +195,10 @@ class Results:
         self.done: dict[str, str | None]  # by source: why it could not be read, or None
         folder.mkdir(parents=True, exist_ok=True)
         self.done, end = {}, 0
-        self._file = self.path.open("ab")
+        self._open = ExitStack()
+        self._file = self._open.enter_context(self.path.open("ab"))
         try:
-            claim(self._file)
+            self._open.enter_context(claimed(self.path))
             begun = self._file.tell() > 0
             if begun or any(folder.glob(GROWING.format("*"))):
                 _check_settings(folder, settings)
@@ -207,7 +209,7 @@ class Results:
                 write_text(folder / ABOUT, json.dumps(told, indent=2) + "\n")
             self._file.truncate(end)
         except BaseException:
-            self._file.close()
+            self._open.close()
             raise
 
     def write(self, source: str, faces: Sequence[Face]) -> None:
@@ -241,7 +243,7 @@ class Results:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._open.close()
 
 
 class Unfinished:

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -27,7 +28,7 @@ from ranfer.checkpoint import Trained, description, go_on_from, save_model, star
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
-from ranfer.data.textfiles import spare
+from ranfer.data.textfiles import claimed, spare
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
@@ -59,10 +60,18 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         The path of the best checkpoint.
 
     Raises:
-        ConfigError: ``out`` holds a run already and ``resume`` is False, or settings that do not go together.
+        ConfigError: ``out`` holds a run already and ``resume`` is False, another process trains there, or settings
+            that do not go together.
         CheckpointError: the state to resume is truncated or of other settings, or a checkpoint cannot be written.
         LossError: the loss is no longer a number.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    # Of several processes that torchrun started, the first writes.
+    with claimed(out) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
+        return _train(config, out, console, resume)
+
+
+def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Path:
     if (out / LAST).exists() and not resume:
         raise ConfigError(f"{out}: holds a run already; add --resume to go on with it, or name another folder")
     spare([out / BEST, out / LAST], config.taught_by)

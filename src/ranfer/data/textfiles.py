@@ -9,10 +9,12 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Location
@@ -129,19 +131,27 @@ def to_jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
 
 
-def claim(file: IO[Any]) -> None:
-    """Keep others from a file that grows, until it is closed; where files cannot be locked, nothing happens.
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Keep other runs from a file or a folder while this one writes it; where nothing can be locked, nothing happens.
 
     Raises:
         ConfigError: another process has it.
     """
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        yield
+        return
+    place = os.open(path, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{file.name}: another run is writing it; wait, or choose another --out") from None
+            raise ConfigError(f"{path}: another run is writing it; wait, or choose another --out") from None
         except OSError:  # a file system without locks
             pass
+        yield
+    finally:
+        os.close(place)
 
 
 def spare(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
