@@ -43,6 +43,7 @@ from ranfer.checkpoint import Trained
 from ranfer.config import ModelConfig, RegionsConfig, TrainConfig, parse, read_yaml
 from ranfer.crop import crop, resize
 from ranfer.errors import RanferError
+from ranfer.files import write_text
 from ranfer.model import RAN, Output
 from ranfer.optimizer import build_optimizer
 from ranfer.provenance import revision
@@ -393,9 +394,7 @@ def main() -> None:
         print(json.dumps(report))
     else:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = options.out.with_name(options.out.name + ".partial")
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        partial.replace(options.out)
+        write_text(options.out, json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from ranfer.attribute_net import AttributeNet, export_attributes
 from ranfer.data import open_dataset
 from ranfer.data.attributes import about_path, read_attributes
 from ranfer.data.drawn import write_ferplus
-from ranfer.data.textfiles import claimed
 from ranfer.errors import CheckpointError, ConfigError, DataError
 from ranfer.estimate import estimate
 from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
+from ranfer.files import claimed
 from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED, Occlusion
 

@@ -34,9 +34,9 @@ from ranfer.config import (
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
-from ranfer.data.textfiles import claimed
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.attributes import AttributeModel
+from ranfer.files import claimed
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
 from ranfer.protocol import has_learnt, learnt_by

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig, parse
 from ranfer.errors import CheckpointError
 from ranfer.face_regions import FaceRegions
+from ranfer.files import appearing
 from ranfer.model import RAN
 from ranfer.onnx_file import read_weights
 from ranfer.regions import CENTRE_80, FIXED5
@@ -71,16 +72,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """
     metadata = {key: json.dumps(value) for key, value in about.items()}
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with appearing(path) as partial, partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path}: cannot be written ({error.strerror}); what stood there before is kept"
         ) from error

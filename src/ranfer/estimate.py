@@ -14,9 +14,10 @@ from jaxtyping import UInt8
 from ranfer.data.attributes import about_path, read_attributes, to_line
 from ranfer.data.dataset import Dataset, read_face, require_framed
 from ranfer.data.subsets import list_hash
-from ranfer.data.textfiles import claimed, to_jsonl, write_text
+from ranfer.data.textfiles import to_jsonl
 from ranfer.errors import ConfigError, ImageError
 from ranfer.faces.attributes import AttributeModel, Estimate
+from ranfer.files import claimed, write_text
 from ranfer.images import by_shape
 from ranfer.vocab import Attributes, Sample
 

@@ -18,8 +18,8 @@ from ranfer.answers import Answers, PredictionsFile, Predictor, answer
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
-from ranfer.data.textfiles import write_text
 from ranfer.errors import ConfigError
+from ranfer.files import write_text
 from ranfer.shared import Shared, named_by
 from ranfer.vocab import Expression, Sample
 

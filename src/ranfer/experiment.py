@@ -25,10 +25,10 @@ from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
-from ranfer.data.textfiles import write_text
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
+from ranfer.files import appearing, write_text
 from ranfer.protocol import has_learnt
 from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, choose, cover
 from ranfer.train import BEST, train
@@ -270,9 +270,8 @@ def judge(run: Run, judges: Judges, bars: Bars) -> None:
             [trained], judges.subjects, judges.covered, lambda done: progress("covered", done, total)
         )
     right = found.mean_right[0]
-    partial = run.folder / f"partial-{COVERED}"  # NumPy adds the ending to any other name
-    np.savez_compressed(partial, right=right)
-    partial.replace(run.folder / COVERED)
+    with appearing(run.folder / COVERED) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, right=right)
 
 
 def _collect(

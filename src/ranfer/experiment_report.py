@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ranfer import intervals, plots
-from ranfer.data.textfiles import write_text
+from ranfer.files import write_text
 from ranfer.intervals import Figure
 from ranfer.provenance import revision
 from ranfer.wording import as_json, markdown_table, number, p_value, points

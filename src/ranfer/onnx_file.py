@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from ranfer.errors import CheckpointError
+from ranfer.files import appearing
 from ranfer.session import METADATA_KEY, open_session
 
 OPSET = 18
@@ -53,8 +54,6 @@ def write_onnx(
     graph.eval()
     if half:
         round_weights(graph)
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # What PyTorch says is of itself; whether the file is right is checked below.
         warnings.simplefilter("ignore")
@@ -77,13 +76,9 @@ def write_onnx(
     if half:
         _store_as_half(written)
     helper.set_model_props(written, {METADATA_KEY: json.dumps(about)})
-    try:
+    with appearing(path) as partial:
         onnx.save(written, str(partial))
-        worst = check_parity(graph, partial, example)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return worst
+        return check_parity(graph, partial, example)
 
 
 @torch.inference_mode()

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from ranfer.data.textfiles import claimed, write_text
 from ranfer.errors import ConfigError, DataError
+from ranfer.files import claimed, write_text
 from ranfer.provenance import revision
 from ranfer.recognize import Face, Region
 from ranfer.tracks import Tracker

@@ -20,6 +20,7 @@ from ranfer.answers import Answers
 from ranfer.config import RegionsConfig
 from ranfer.errors import ConfigError
 from ranfer.evaluate import Evaluation
+from ranfer.files import appearing
 from ranfer.intervals import Figure, wilson
 from ranfer.metrics import Reliability, Scores
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose
@@ -126,9 +127,8 @@ def picture(path: Path, rows: int, columns: int, size: tuple[float, float], **op
         figure = Picture(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)  # draws to memory on any machine, and leaves pyplot's state alone
         yield figure.subplots(rows, columns, **options)
-        partial = path.with_name(path.name + ".partial")
-        figure.savefig(partial, format="png")
-        partial.replace(path)
+        with appearing(path) as partial:
+            figure.savefig(partial, format="png")
 
 
 def plot_confusion(matrix: Int[np.ndarray, "8 8"], path: Path) -> None:

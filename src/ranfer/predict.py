@@ -17,6 +17,7 @@ from PIL import Image
 
 from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
+from ranfer.files import appearing
 from ranfer.images import decode_image
 from ranfer.outputs import ABOUT, Results, Unfinished, read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
@@ -241,9 +242,8 @@ def _faces(lines: Sequence[Mapping[str, Any]]) -> list[Face]:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    partial = path.with_name(path.name + ".partial")
-    picture.save(partial, format="JPEG", quality=90)
-    partial.replace(path)
+    with appearing(path) as partial:
+        picture.save(partial, format="JPEG", quality=90)
 
 
 def _write_sheet(lines: Path, path: Path) -> None:

@@ -12,8 +12,8 @@ from jaxtyping import Float
 
 from ranfer import plots, robustness_report
 from ranfer.answers import Answers
-from ranfer.data.textfiles import write_text
 from ranfer.evaluate import Evaluation, Group, write_predictions
+from ranfer.files import write_text
 from ranfer.intervals import LEVEL
 from ranfer.protocol import protocol
 from ranfer.provenance import revision

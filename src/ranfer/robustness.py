@@ -19,9 +19,10 @@ from PIL import Image
 
 from ranfer.answers import BATCH, Answers, PredictionsFile, Predictor
 from ranfer.data.dataset import Dataset, first_few, stack_faces
-from ranfer.data.textfiles import to_jsonl, write_text
+from ranfer.data.textfiles import to_jsonl
 from ranfer.errors import ConfigError, DataError, RanferError
 from ranfer.faces.attributes import AttributeModel
+from ranfer.files import write_text
 from ranfer.occluders import Kind, occlude
 from ranfer.provenance import revision
 from ranfer.vocab import Expression, Prediction, Sample, face_id

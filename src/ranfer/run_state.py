@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ranfer.checkpoint import STATE_FORMAT, read_tensors, write_tensors
 from ranfer.config import completed
 from ranfer.errors import CheckpointError
+from ranfer.files import write_text
 
 
 def write_state(
@@ -74,11 +75,8 @@ def differences(was: Any, now: Any, key: str = "") -> list[str]:
 
 def rewrite_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Bring ``metrics.jsonl`` in line with the state: a torn last line, or one of an epoch that runs again, goes."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, (json.dumps(line) + "\n" for line in history))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
 

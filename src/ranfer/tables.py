@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ranfer.errors import ConfigError
+from ranfer.files import appearing
 from ranfer.outputs import read_lines
 from ranfer.regions import LANDMARKS
 from ranfer.vocab import ESTIMATED, Expression
@@ -38,18 +39,17 @@ def write_table(lines: Path, form: Format, classes: Iterable[Expression], region
     therefore have names of their own. Features are in Parquet only, as a list.
     """
     path = lines.with_suffix("." + form)
-    partial = path.with_name(path.name + ".partial")
     columns = _columns(set(classes), regions)
     rows = map(_row, read_lines(lines))
-    if form == "csv":
-        # Names of files that are no text are written with escapes, as a CSV file has to be UTF-8.
-        with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, list(columns), extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        _write_parquet(partial, columns, rows)
-    partial.replace(path)
+    with appearing(path) as partial:
+        if form == "csv":
+            # Names of files that are no text are written with escapes, as a CSV file has to be UTF-8.
+            with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                writer = csv.DictWriter(file, list(columns), extrasaction="ignore", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            _write_parquet(partial, columns, rows)
     return path
 
 

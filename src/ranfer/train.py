@@ -28,8 +28,8 @@ from ranfer.checkpoint import Trained, description, go_on_from, save_model, star
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
-from ranfer.data.textfiles import claimed, spare
 from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.files import claimed, spare
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN

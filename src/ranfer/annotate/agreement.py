@@ -20,7 +20,7 @@ from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.store import Answer
-from ranfer.data.textfiles import write_text
+from ranfer.files import write_text
 from ranfer.intervals import LEVEL, Figure, Interval, share
 from ranfer.vocab import Attributes
 

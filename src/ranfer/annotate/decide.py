@@ -13,7 +13,7 @@ from ranfer.annotate.questions import OCCLUSION, POSE, Said
 from ranfer.annotate.store import Answer, Store
 from ranfer.data import attributes as files
 from ranfer.data.attributes import FREE, merge_answers, write_attributes
-from ranfer.data.textfiles import write_text
+from ranfer.files import write_text
 from ranfer.provenance import revision
 from ranfer.vocab import Attributes, Occlusion
 

@@ -192,8 +192,8 @@ def export(
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
     need_pytorch("export")
     from ranfer.calibration import calibrate, calibration_of
-    from ranfer.data.textfiles import spare
     from ranfer.export import export, load_mean
+    from ranfer.files import spare
 
     if file.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {file}: expected the name of an ONNX file, which ends in .onnx")

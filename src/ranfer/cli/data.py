@@ -30,7 +30,7 @@ def data_check(
     from ranfer.data.doctor_page import to_html
     from ranfer.data.manifest import manifest_files, verify
     from ranfer.data.subsets import read_list
-    from ranfer.data.textfiles import spare, write_text
+    from ranfer.files import spare, write_text
 
     opened = open_dataset(dataset)
     read = [opened.path] if opened.cache is None else manifest_files(opened.path)

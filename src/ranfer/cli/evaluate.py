@@ -62,8 +62,8 @@ def evaluate(
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
     from ranfer.data.subsets import read_list
-    from ranfer.data.textfiles import spare
     from ranfer.evaluate import evaluate, labelled, sharing
+    from ranfer.files import spare
     from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
     from ranfer.runtime import OnnxClassifier
 

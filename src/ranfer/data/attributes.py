@@ -16,8 +16,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ranfer.data.textfiles import parse_jsonl, read_lines, to_jsonl, write_text
+from ranfer.data.textfiles import parse_jsonl, read_lines, to_jsonl
 from ranfer.errors import DataError
+from ranfer.files import write_text
 from ranfer.vocab import ESTIMATED, Attributes, Occlusion, Pose
 
 TURNED = (0, 30, 45)  # what people say of a pose: neither yaw nor pitch over 30 degrees, one of them over 30, over 45

@@ -14,7 +14,8 @@ from ranfer.data.labelstudio import read_labelstudio, write_labelstudio
 from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
 from ranfer.data.subsets import read_list
-from ranfer.data.textfiles import parse_jsonl, read_lines, spare
+from ranfer.data.textfiles import parse_jsonl, read_lines
+from ranfer.files import spare
 
 
 class Source(NamedTuple):

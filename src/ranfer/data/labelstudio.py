@@ -14,8 +14,8 @@ from typing import Any
 from ranfer.data.attributes import FREE, TURNED, Answer, AttributesFile, from_line, merge_answers, to_line, to_number
 from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import THRESHOLD, LabelledFace
-from ranfer.data.textfiles import write_text
 from ranfer.errors import DataError
+from ranfer.files import write_text
 from ranfer.vocab import Attributes, Occlusion, Pose
 
 # The page on which Label Studio asks for the attributes; names are those of the results.

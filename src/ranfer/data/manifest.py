@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.data.dataset import Dataset, Published, cut_face, fit
-from ranfer.data.textfiles import parse_objects, read_lines, spare, write_text
+from ranfer.data.textfiles import parse_objects, read_lines
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detect import Detector
+from ranfer.files import appearing, spare, write_text
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
@@ -121,15 +122,13 @@ def _lines(log: Path) -> Iterator[dict[str, Any]]:
 def _resume(log: Path, faces: UInt8[np.ndarray, "n side side c"], key: str) -> list[str]:
     """The hashes of the chunks that are done, from the first one on; what follows them is cut off the log."""
     digests: list[str] = []
-    kept = log.with_name(log.name + ".partial")
-    with kept.open("w", encoding="utf-8") as writer:
+    with appearing(log) as kept, kept.open("w", encoding="utf-8") as writer:
         for chunk in _chunks(log):
             start = len(digests) * CHUNK
             if chunk["key"] != key or chunk["sha256"] != _hash(faces[start : start + CHUNK]):
                 break
             digests.append(chunk["sha256"])
             writer.write(json.dumps(chunk) + "\n")
-    kept.replace(log)
     return digests
 
 

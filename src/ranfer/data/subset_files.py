@@ -17,7 +17,8 @@ from ranfer.data.attributes import to_line
 from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import ANY, LabelledFace, Subset
 from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
-from ranfer.data.textfiles import to_jsonl, write_text
+from ranfer.data.textfiles import to_jsonl
+from ranfer.files import write_text
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion
 
 

@@ -1,4 +1,4 @@
-"""Text files of any origin by numbered line: plain, CSV, JSONL with a torn last line; files that appear by rename.
+"""Text files of any origin by numbered line: plain, CSV, JSONL with a torn last line.
 
 What reads rows holds one at a time, so that a table may be larger than the memory.
 """
@@ -9,18 +9,12 @@ import csv
 import io
 import json
 import math
-import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import DataError
 from ranfer.vocab import Location
-
-if sys.platform != "win32":
-    import fcntl
 
 
 def read_file(path: Path) -> bytes:
@@ -129,47 +123,3 @@ def parse_jsonl(
 def to_jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
     """A line of JSON each; ASCII, because the name of a file need not be valid in any encoding."""
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """Keep other runs from a file or a folder while this one writes it; where nothing can be locked, nothing happens.
-
-    Raises:
-        ConfigError: another process has it.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    place = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{path}: another run is writing it; wait, or choose another --out") from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(place)
-
-
-def spare(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Refuse to write over what is read.
-
-    Raises:
-        ConfigError: one of the outputs is one of the inputs, by whatever name.
-    """
-    read = [path for path in inputs if path is not None and path.exists()]
-    for output in outputs:
-        if output.exists() and any(output.samefile(path) for path in read):
-            raise ConfigError(f"{output}: is read here, and must not be written over; choose another name")
-
-
-def write_text(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file, in one piece or in many, that appears, finished, by rename; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        file.writelines([text] if isinstance(text, str) else text)
-    partial.replace(path)
