@@ -35,7 +35,7 @@ from rich.progress import track
 
 from ranfer.demo import PORTRAIT
 from ranfer.images import decode_image
-from ranfer.outputs import LINES, read_lines, read_pictures
+from ranfer.outputs import LINES, read_pictures, read_predictions
 
 VARIANTS = 200
 SLACK = 1e-5  # by which a probability may differ where photos were batched otherwise
@@ -183,7 +183,7 @@ def run_stopped(folder: Path, kills: int, seed: int, startup: float) -> list[str
         if [group[0]["source"] for group in read_pictures(lines)] != photos:
             wrong.append(f"{name}: {LINES} does not hold each photo once, in order")
     if not wrong:
-        pairs = zip(read_lines(whole), read_lines(path), strict=True)
+        pairs = zip(read_predictions(whole), read_predictions(path), strict=True)
         wrong += [f"{one['source']}: other answers" for one, other in pairs if not alike(one, other)]
     return wrong
 

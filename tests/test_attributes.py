@@ -83,6 +83,8 @@ def test_estimates_go_on_where_they_stopped_and_end_the_same(file, tmp_path):
     about_path(stopped).write_bytes(about_path(whole).read_bytes())
     stopped.write_bytes(content[: content.index(b"\n") + 20])  # one line and a torn one
     assert len(estimate(dataset, "valid", stopped, model).records) == 70
+    stopped.write_bytes(stopped.read_bytes()[:-1])  # stopped before the end of the line alone
+    assert len(estimate(dataset, "valid", stopped, model).records) == 70
     again = [json.loads(line) for line in stopped.read_text().splitlines()]
     for ours, theirs in zip(again, map(json.loads, content.decode().splitlines()), strict=True):
         assert ours["id"] == theirs["id"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from ranfer.calibration import choose_trust, fit_temperature, sharpen
+from ranfer.calibration import Calibration, choose_trust, fit_temperature, sharpen
 
 
 def answers(n: int = 4000, temperature: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -45,3 +45,9 @@ def test_faces_that_tie_are_trusted_together_or_not_at_all():
     truth = np.zeros(30, dtype=int)
     truth[25:] = 1  # of the ten that tie, the first five are right: cut among them, 25 of 25 would be
     assert choose_trust(probabilities, truth) == (pytest.approx(0.99), pytest.approx(2 / 3), 1.0)
+
+
+def test_a_calibration_says_how_sure_its_share_is():
+    said = str(Calibration(1.0, 0.7, 15 / 20, 1.0, 20, "x"))
+    assert "keeps 75.0% of them, of which 100.0% are right (95 % interval 79.6% to 100.0%" in said
+    assert "no answer is trusted" in str(Calibration(1.0, 1.0, 0.0, 0.0, 17, "x"))

@@ -130,11 +130,13 @@ def test_broken_and_foreign_files_are_refused_by_name(tmp_path):
     (tmp_path / "torn.safetensors").write_bytes(content[: len(content) // 2])
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("hello")
+    (tmp_path / "opcode.pth").write_text("b")  # which a reader of pickles takes for an instruction
     for name, message in [
         ("absent.safetensors", "no such file"),
         ("absent.pth", "no such file"),
         ("torn.safetensors", "truncated"),
         ("text.pth", "text.pth: "),
+        ("opcode.pth", "opcode.pth: truncated, or no file of PyTorch"),
         ("other.pth", "neither a file of ranfer nor of the published network"),
     ]:
         with pytest.raises(CheckpointError, match=message):

@@ -188,6 +188,15 @@ def test_faces_with_regions_of_their_own_are_not_judged_turned():
         model(np.zeros((2, 48, 48, 3), dtype=np.uint8), ["a", "b"])
 
 
+def test_boxes_that_are_given_replace_those_of_the_model_in_every_view():
+    model = trained(regions=RegionsConfig(scheme="fixed5")).model.eval()
+    images, boxes = torch.rand(1, 1, 48, 48), torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.3, 0.4, 0.6, 0.8]]])
+    with torch.no_grad():
+        one = model.judge(images, boxes, views=6)[0]
+        model.boxes = model.boxes[:, :1]  # what would be taken instead
+        torch.testing.assert_close(model.judge(images, boxes, views=6)[0], one)
+
+
 def test_turning_is_about_the_middle_and_by_the_angle_that_is_said():
     image = torch.zeros(1, 1, 49, 49)
     image[0, 0, 23:26, 38:43] = 1.0  # to the right of the middle, 16 pixels away

@@ -216,3 +216,12 @@ def test_a_large_picture_is_read_without_a_word():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout + said.stderr == ""
+
+
+def test_a_picture_for_which_the_memory_does_not_reach_says_so(monkeypatch):
+    def starve(file):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", starve)
+    with pytest.raises(ImageError, match=r"^x: too large for the memory that is left$"):
+        decode(b"some bytes")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranfer.errors import ConfigError, DataError
-from ranfer.outputs import Results, read_lines, read_pictures, to_face, to_lines
+from ranfer.outputs import Results, read_pictures, read_predictions, to_face, to_lines
 from ranfer.recognize import Face, Region
 from ranfer.tables import check_format, write_table
 from ranfer.vocab import ESTIMATED, Box, Expression
@@ -55,7 +55,7 @@ def written(folder, settings=SETTINGS):
 
 
 def test_a_line_has_the_documented_fields_in_plain_json(tmp_path):
-    lines = list(read_lines(written(tmp_path)))
+    lines = list(read_predictions(written(tmp_path)))
     assert list(lines[0]) == [
         *("source", "frame", "time", "track", "box", "score", "landmarks", "expression", "probability"),
         *("probabilities", "regions", "yaw", "pitch", "roll", "occlusion", "trusted", "reason"),
@@ -103,10 +103,10 @@ def test_a_video_grows_in_a_file_of_its_own_and_comes_over_as_a_whole(tmp_path):
         results.write("a.jpg", [])
         video = results.begin("clip.mp4")
         fill(video)
-        assert [line["source"] for line in read_lines(results.path)] == ["a.jpg"]
+        assert [line["source"] for line in read_predictions(results.path)] == ["a.jpg"]
         assert len(list(tmp_path.glob("unfinished-*"))) == 1
         results.finish(video, None)
-    lines = list(read_lines(results.path))[1:]
+    lines = list(read_predictions(results.path))[1:]
     assert [(line["frame"], line["time"], line["track"]) for line in lines] == [
         *((0, 0.0, 0), (1, 0.2, 0), (1, 0.2, 1), (2, 0.4, 0), (3, 0.6, 0), (3, 0.6, 1), (4, 0.8, 0))
     ]
@@ -161,7 +161,7 @@ def test_a_face_that_went_unseen_for_a_second_has_the_number_of_one_run(tmp_path
         again = results.begin("parts.mp4")
         for frame in frames[7:]:
             again.write(*frame)
-        tracks = [[line["track"] for line in read_lines(video.path)] for video in (whole, again)]
+        tracks = [[line["track"] for line in read_predictions(video.path)] for video in (whole, again)]
     assert tracks[0] == tracks[1] == [0] * 5 + [None] * 4 + [0] * 3
 
 
@@ -186,7 +186,7 @@ def test_a_video_that_ends_early_keeps_what_was_found_and_says_why_it_ends(tmp_p
             "clip.mp4": "clip.mp4: the video ends early",
             "none.mp4": "none.mp4: not a readable video",
         }
-    assert [line.get("error") for line in read_lines(results.path)] == [
+    assert [line.get("error") for line in read_predictions(results.path)] == [
         *(None, None, None, "clip.mp4: the video ends early", "none.mp4: not a readable video")
     ]
 
@@ -196,7 +196,7 @@ def test_going_on_takes_the_last_picture_again_as_it_may_lack_faces(tmp_path):
     with Results(tmp_path, SETTINGS, {}, {"z.jpg"}) as results:
         assert list(results.done) == ["a.jpg", "nobody.jpg", "broken.jpg"]
         results.write("z.jpg", [])
-    assert [line["source"] for line in read_lines(results.path)] == [
+    assert [line["source"] for line in read_predictions(results.path)] == [
         *("a.jpg", "a.jpg", "nobody.jpg", "broken.jpg", "z.jpg")
     ]
 
@@ -230,7 +230,7 @@ def test_the_last_picture_stays_where_no_run_does_it_again_but_for_a_torn_one(tm
         assert ("z.jpg" in results.done) == kept
         results.write("other.jpg", [])
     assert path.read_bytes().startswith(whole) == kept
-    assert [line["source"] for line in read_lines(path)][-1] == "other.jpg"
+    assert [line["source"] for line in read_predictions(path)][-1] == "other.jpg"
 
 
 def test_going_on_with_other_settings_is_refused_and_names_them(tmp_path):
@@ -263,7 +263,7 @@ def test_a_damaged_line_is_named(tmp_path, wrong):
     path = written(tmp_path)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], wrong, *lines[1:]]) + "\n")
-    for use in (lambda: list(read_lines(path)), lambda: Results(tmp_path, SETTINGS, {})):
+    for use in (lambda: list(read_predictions(path)), lambda: Results(tmp_path, SETTINGS, {})):
         with pytest.raises(DataError, match=r"predictions\.jsonl:2: expected"):
             use()
 
@@ -275,7 +275,7 @@ def test_a_face_that_lacks_something_is_named(tmp_path):
     del lines[first]["score"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(DataError, match=rf"\.jsonl:{first + 1}: score: Field required; correct it, or remove"):
-        list(read_lines(path))
+        list(read_predictions(path))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_an_edited_value_that_cannot_be_is_named(tmp_path, change, message):
     first = next(number for number, line in enumerate(lines) if line.get("box"))
     lines[first] |= change
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for use in (lambda: list(read_lines(path)), lambda: Results(tmp_path, SETTINGS, {})):
+    for use in (lambda: list(read_predictions(path)), lambda: Results(tmp_path, SETTINGS, {})):
         with pytest.raises(DataError) as refused:
             use()
         assert str(refused.value).startswith(f"{path}:{first + 1}: {message}")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from clips import write_clip
 from ranfer.cli import app
 from ranfer.errors import ConfigError
-from ranfer.outputs import read_lines
+from ranfer.outputs import read_predictions
 from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, own_pictures, predict
 from ranfer.recognize import load
 from ranfer.summary import print_summary, summarise
@@ -63,7 +63,7 @@ def photos(tmp_path, monkeypatch):
 
 
 def lines_of(folder):
-    return list(read_lines(folder / "predictions.jsonl"))
+    return list(read_predictions(folder / "predictions.jsonl"))
 
 
 def test_lines_stand_in_the_order_of_the_pictures_and_say_what_the_call_says(recognizer, photos, tmp_path):
@@ -105,7 +105,7 @@ def test_stopped_and_called_again_the_files_are_those_of_one_run(recognizer, pho
     with pytest.raises(KeyboardInterrupt):
         predict(recognizer, photos, tmp_path / "out", draw=True, progress=stopping(stops))
     path = tmp_path / "out" / "predictions.jsonl"
-    assert len({line["source"] for line in read_lines(path)}) == stops * GROUP
+    assert len({line["source"] for line in read_predictions(path)}) == stops * GROUP
     path.write_bytes(path.read_bytes() + b'{"source": "torn')
     told = []
     predict(recognizer, photos, tmp_path / "out", draw=True, progress=lambda done, total: told.append(done))

@@ -84,6 +84,8 @@ def test_two_models_are_judged_on_what_both_can_answer(affectnet, tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| happiness | 2 | happiness | happy | shared |" in text
     assert "| contempt | 2 | contempt | - | faces left out |" in text
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert len(set(headings)) == len(headings)
 
 
 def test_answers_without_probabilities_stay_as_they_are(rafdb, tmp_path):

@@ -292,6 +292,7 @@ def test_a_teacher_that_sees_the_faces_as_they_are_refines_the_targets_once(enla
     np.testing.assert_allclose(found, 0.75 * faces.targets.numpy() + 0.25 * said, atol=1e-5)
     refined = load(training.train(config, tmp_path / "run", quiet()))
     assert refined.description["training"]["teachers"] == ["teacher/best.safetensors"]
+    assert refined.description["training"]["classes"] == load(teacher).description["training"]["classes"]
 
 
 def test_a_teacher_that_sees_other_faces_than_the_learner_is_refused(settings, tmp_path):

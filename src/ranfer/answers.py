@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from ranfer.data.dataset import Dataset, first_few, read_face, require_framed, require_read
 from ranfer.errors import DataError, ImageError, RanferError
 from ranfer.images import by_shape
-from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, parse_expression
+from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, normalised, parse_expression
 
 BATCH = 128
 OTHER_COLUMNS = ("split", "label", "predicted", "expression")  # beside the id and the eight classes
@@ -60,9 +60,8 @@ class Answers:
         if self.prediction is None or len(expressions) == len(Expression):
             return self
         columns = [expression.column for expression in expressions]
-        kept = np.maximum(self.prediction.probabilities[:, columns], np.finfo(np.float32).tiny)
         probabilities = np.zeros((len(self.ids), len(Expression)))
-        probabilities[:, columns] = kept / kept.sum(axis=1, keepdims=True)
+        probabilities[:, columns] = normalised(self.prediction.probabilities[:, columns])
         return Answers(self.ids, probabilities.argmax(axis=1), replace(self.prediction, probabilities=probabilities))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ from ranfer.answers import Predictor, answer
 from ranfer.data import open_dataset
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.evaluate import labelled
+from ranfer.intervals import wilson
+from ranfer.metrics import log_losses
 from ranfer.protocol import has_learnt
 from ranfer.session import metadata, open_session
 
@@ -23,8 +25,9 @@ TRUSTED_ACCURACY = 0.95
 class Calibration(NamedTuple):
     """What was chosen on n validation faces: temperature, and the least top probability at which to trust an answer.
 
-    ``kept`` is the share of faces that reach the threshold, ``accuracy`` how many of these are right. A threshold of 1
-    trusts none: no other kept ``TRUSTED_ACCURACY``.
+    ``kept`` is the share of faces that reach the threshold, ``accuracy`` how many of these are right. Both are of the
+    faces that chose them, and flatter the more, the fewer these are. A threshold of 1 trusts none: no other kept
+    ``TRUSTED_ACCURACY``.
     """
 
     temperature: float
@@ -35,14 +38,24 @@ class Calibration(NamedTuple):
     data: str
 
     def __str__(self) -> str:
+        told = f"on {self.n:,} faces of {self.data}: temperature {self.temperature:.3f}"
+        kept = round(self.kept * self.n)
+        if not kept:
+            return f"{told}; no answer is trusted, for no top probability keeps faces of which 95 % are right"
+        low, high = wilson(round(self.accuracy * kept), kept)
         return (
-            f"on {self.n:,} faces of {self.data}: temperature {self.temperature:.3f}; a top probability of "
-            f"{self.threshold:.3f} keeps {self.kept:.1%} of them, of which {self.accuracy:.1%} are right"
+            f"{told}; a top probability of {self.threshold:.3f} keeps {self.kept:.1%} of them, of which "
+            f"{self.accuracy:.1%} are right "
+            f"(95 % interval {low:.1%} to {high:.1%}, and of other faces rather less: it was chosen on these)"
         )
 
 
-def calibrate(model: Predictor, data: str, split: str) -> Calibration:
+def calibrate(
+    model: Predictor, data: str, split: str, progress: Callable[[str, int, int], None] | None = None
+) -> Calibration:
     """Temperature and trust threshold of a model on a split (majority labels).
+
+    ``progress`` gets "calibrating", faces done and in all.
 
     Raises:
         ConfigError: the model has learnt that split, and is surer there than it should be.
@@ -54,7 +67,8 @@ def calibrate(model: Predictor, data: str, split: str) -> Calibration:
             "are new to it, or take over the calibration of another one: --calibrate-as FILE.onnx"
         )
     samples, truth, _ = labelled(dataset, split, "majority")
-    answers = answer(model, dataset, samples)
+    report = None if progress is None else lambda done: progress("calibrating", done, len(samples))
+    answers = answer(model, dataset, samples, report)
     assert answers.prediction is not None
     probabilities = answers.prediction.probabilities
     temperature = fit_temperature(probabilities, truth)
@@ -93,13 +107,8 @@ def _network(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def fit_temperature(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> float:
     """The temperature with the least log loss (Guo et al. 2017), of 401 between 1/4 and 4, even in logarithm."""
-    logits = np.log(np.maximum(probabilities, 1e-12))
     candidates = np.geomspace(0.25, 4, 401)
-    losses = []
-    for temperature in candidates:
-        scaled = logits / temperature
-        normaliser = np.log(np.exp(scaled - scaled.max(1, keepdims=True)).sum(1)) + scaled.max(1)
-        losses.append((normaliser - scaled[np.arange(len(truth)), truth]).mean())
+    losses = [log_losses(sharpen(probabilities, temperature), truth).mean() for temperature in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 

@@ -28,7 +28,7 @@ from ranfer.files import appearing
 from ranfer.model import RAN
 from ranfer.onnx_file import read_weights
 from ranfer.regions import CENTRE_80, FIXED5
-from ranfer.vocab import Expression, Prediction
+from ranfer.vocab import NAMES, Expression, Prediction
 
 FORMAT = "ranfer-1"
 STATE_FORMAT = "ranfer-run-1"  # of what a training run resumes from
@@ -61,7 +61,7 @@ class Trained:
             views=self.views,
         )
         mu, nu, weight = (tensor.float().cpu().numpy() for tensor in (out.mu, out.nu, out.weight))
-        return Prediction(probabilities.double().cpu().numpy(), np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)
+        return Prediction(probabilities.cpu().double().numpy(), np.broadcast_to(boxes, (*mu.shape, 4)), mu, nu, weight)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -109,7 +109,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def save_model(path: Path, model: RAN, about: Mapping[str, Any]) -> None:
     """A model and its description: settings, label order and format are added to what ``about`` says."""
     settings = model.config.model_dump(mode="json")
-    own = {"format": FORMAT, "model": settings, "labels": [expression.value for expression in Expression]}
+    own = {"format": FORMAT, "model": settings, "labels": NAMES}
     write_tensors(path, model.state_dict(), {**about, **own})
 
 
@@ -124,8 +124,8 @@ def load(path: Path) -> Trained:
     if path.suffix in (".safetensors", ".onnx"):
         tensors, about = read_tensors(path) if path.suffix == ".safetensors" else read_weights(path)
         if about.get("format") == FORMAT:
-            if about["labels"] != [expression.value for expression in Expression]:
-                raise CheckpointError(f"{path}: its labels are {about['labels']}, expected {[*map(str, Expression)]}")
+            if about["labels"] != NAMES:
+                raise CheckpointError(f"{path}: its labels are {about['labels']}, expected {NAMES}")
             # A copy of initial weights may be gone by now, and the file's own weights replace them anyway.
             about["model"]["backbone"]["initial"] = None
             model = RAN(parse(ModelConfig, about["model"], str(path)))
@@ -212,7 +212,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"{path}: holds more than tensors, and nothing is executed here ({reason})"
             ) from error
-        except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        except Exception as error:  # bytes of any other kind can make the reader fail in any way
             reason = str(error).split("\n")[0]
             raise CheckpointError(f"{path}: truncated, or no file of PyTorch ({reason})") from error
     for wrapper in ("state_dict", "model"):

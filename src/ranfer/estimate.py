@@ -85,9 +85,10 @@ def _earlier(path: Path, about: dict[str, Any]) -> Estimated:
         raise ConfigError(
             f"{path}: was made from {_told(found.about)}, not from {_told(about)}; name another file, or remove it"
         )
-    if not content.endswith(b"\n"):  # its writer was stopped half way
+    if not content.endswith(b"\n"):  # its writer was stopped: the last line goes, were it whole but for its end
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
+        found = read_attributes(path)
     return Estimated(dict(found.records), dict(found.errors))
 
 

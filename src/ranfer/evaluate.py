@@ -21,7 +21,7 @@ from ranfer.data.subsets import FaceList, resolve
 from ranfer.errors import ConfigError
 from ranfer.files import write_text
 from ranfer.shared import Shared, named_by
-from ranfer.vocab import Expression, Sample
+from ranfer.vocab import NAMES, Expression, Sample
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     answers = evaluation.answers
     samples = {sample.id: sample for sample in evaluation.dataset.samples}
     ordered = [samples[face] for face in answers.ids]
-    names = [expression.value for expression in Expression]
+    names = NAMES
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["id", "split", "label", "predicted", *(names if answers.prediction is not None else [])])

@@ -21,7 +21,7 @@ from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
 from ranfer.protocol import learnt_by
 from ranfer.regions import names
-from ranfer.vocab import Expression
+from ranfer.vocab import NAMES
 
 OUTPUTS = ("probabilities", "mu", "nu", "weight", "representation", "boxes")
 
@@ -93,7 +93,7 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
     about = {
         **{key: value for key, value in trained.description.items() if key not in ("file", "config")},
         "format": FORMAT,
-        "labels": [expression.value for expression in Expression],
+        "labels": NAMES,
         "regions": list(names(model.config.regions)),
         "views": trained.views,
         "trust": None if fitted is None else fitted._asdict(),

@@ -30,8 +30,6 @@ TURNS = {  # what undoes each orientation of EXIF
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-# What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
-SUFFIXES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
@@ -56,6 +54,8 @@ def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
             return np.asarray(to_rgb(_upright(picture)))
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels ({error})") from error
+    except MemoryError:
+        raise ImageError(f"{name}: too large for the memory that is left") from None
     except Exception as error:  # each decoder has errors of its own
         raise ImageError(f"{name}: not a readable picture ({error})") from error
 

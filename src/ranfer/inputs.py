@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ranfer import images, video
+from ranfer import video
+from ranfer.vocab import PICTURES
 
-SUFFIXES = images.SUFFIXES | video.SUFFIXES
+# What is taken from a folder or by a pattern; a file that is named itself is tried whatever it is called.
+SUFFIXES = PICTURES | video.SUFFIXES
 
 
 @dataclass

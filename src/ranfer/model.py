@@ -156,10 +156,14 @@ class RAN(nn.Module):
         Raises:
             ConfigError: six views of faces with regions of their own.
         """
+        if views == 6 and self.boxes is None:
+            raise ConfigError(
+                "turned views need regions that all faces share: those of one face would have to turn with it"
+            )
+        boxes = self.boxes if boxes is None else boxes
         out = self(images, boxes, mask)
         logits = [out.logits]
         if views > 1:
-            boxes = self.boxes if boxes is None else boxes
             logits.append(self(images.flip(-1), None if boxes is None else mirrored(boxes), mask).logits)
         mean = mean_of(logits)
         if views == 6:
@@ -170,10 +174,7 @@ class RAN(nn.Module):
         self, images: Float[Tensor, "b c s s"], mean: Float[Tensor, "b 8"], mask: Bool[Tensor, "b r"] | None
     ) -> Float[Tensor, "b 8"]:
         """Logarithms of mean probabilities over two views; over six where those are unsure."""
-        if self.boxes is None:
-            raise ConfigError(
-                "turned views need regions that all faces share: those of one face would have to turn with it"
-            )
+        assert self.boxes is not None
         unsure = (mean.amax(dim=1) < math.log(SURE)).nonzero()[:, 0]
         if torch.compiler.is_exporting():
             torch._check(unsure.shape[0] > 0)  # the tracer must choose; what it traces serves none of them, too

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from ranfer.data.textfiles import to_jsonl
 from ranfer.errors import ConfigError, DataError
 from ranfer.files import claimed, write_text
 from ranfer.provenance import revision
@@ -97,7 +98,7 @@ def to_face(line: Mapping[str, Any]) -> Face:
     )
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def read_predictions(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a ``predictions.jsonl``.
 
     Raises:
@@ -110,7 +111,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def read_pictures(path: Path) -> Iterator[list[dict[str, Any]]]:
     """The lines of a ``predictions.jsonl``, those of a picture or of a frame of a video together."""
-    for _, group in groupby(read_lines(path), key=lambda line: (line["source"], line.get("frame"))):
+    for _, group in groupby(read_predictions(path), key=lambda line: (line["source"], line.get("frame"))):
         yield list(group)
 
 
@@ -233,7 +234,7 @@ class Results:
         video.path.unlink(missing_ok=True)
 
     def _append(self, source: str, lines: Sequence[Mapping[str, Any]], error: str | None) -> None:
-        self._file.write(_encode(lines))
+        self._file.write(to_jsonl(lines).encode("ascii"))
         self._file.flush()
         self.done[source] = error
 
@@ -286,17 +287,12 @@ class Unfinished:
         boxes = [(round(x0, 2), round(y0, 2), round(x1, 2), round(y1, 2)) for x0, y0, x1, y1 in (f.box for f in faces)]
         tracks = self._follow(round(time, 4), boxes)
         with self.path.open("ab") as file:
-            file.write(_encode(to_lines(self.source, faces, frame, time, tracks)))
+            file.write(to_jsonl(to_lines(self.source, faces, frame, time, tracks)).encode("ascii"))
         self.last, self.frames = frame, self.frames + 1
 
 
 def _growing(folder: Path, source: str) -> Path:
     return folder / GROWING.format(hashlib.sha256(os.fsencode(source)).hexdigest()[:16])
-
-
-def _encode(lines: Sequence[Mapping[str, Any]]) -> bytes:
-    # ASCII, because the name of a file need not be valid in any encoding.
-    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines).encode("ascii")
 
 
 def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from ranfer.evaluate import Evaluation
 from ranfer.files import appearing
 from ranfer.intervals import Figure, wilson
 from ranfer.metrics import Reliability, Scores
-from ranfer.vocab import ESTIMATED, Attributes, Expression, Pose
+from ranfer.vocab import ESTIMATED, NAMES, Attributes, Pose
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"
 SERIES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -42,7 +42,6 @@ STYLE: dict[Any, Any] = {
     "savefig.pad_inches": 0.15,
 }
 PLOTS = ("confusion.png", "classes.png", "reliability.png", "subsets.png", "regions.png")
-NAMES = [expression.value for expression in Expression]
 
 
 def check_installed() -> None:

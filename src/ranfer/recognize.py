@@ -21,7 +21,7 @@ from ranfer.images import Picture, as_rgb, by_shape
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
 from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
-from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction
+from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction, normalised
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
 BATCH = 8  # faces in one call of the model: more take memory, and save no time where a network has one thread
@@ -238,9 +238,7 @@ class Recognizer:
         return [[faces[next(in_order)] for _ in picture] for picture in found]
 
     def _face(self, detection: Detection, said: Prediction, seen: Estimate, row: int) -> Face:
-        kept = said.probabilities[row, [expression.column for expression in self._classes]].astype(np.float64)
-        kept = np.maximum(kept, np.finfo(np.float32).tiny)  # where contempt had it all, the others share alike
-        kept /= kept.sum()
+        kept = normalised(said.probabilities[row, [expression.column for expression in self._classes]])
         expression, probability = self._classes[int(kept.argmax())], float(kept.max())
         yaw, pitch, roll = map(float, seen.pose[row])
         occlusion = dict(zip(ESTIMATED, map(float, seen.occlusion[row]), strict=True))
@@ -268,8 +266,7 @@ class Recognizer:
             reason="; ".join(reasons) or None,
             yaw=yaw,
             pitch=pitch,
-            roll=(roll + find_frame(detection).roll + 180) % 360
-            - 180,  # the aligned face was turned back by its frame's
+            roll=(roll + find_frame(detection).roll + 180) % 360 - 180,  # alignment turned the face back
             occlusion=occlusion,
             feature=self._feature(said, row) if self._features else None,
         )

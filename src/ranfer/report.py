@@ -17,8 +17,9 @@ from ranfer.files import write_text
 from ranfer.intervals import LEVEL
 from ranfer.protocol import protocol
 from ranfer.provenance import revision
-from ranfer.report_words import NAMES, to_markdown
+from ranfer.report_words import to_markdown
 from ranfer.robustness import Robustness
+from ranfer.vocab import NAMES
 from ranfer.wording import as_json, number
 
 PREDICTIONS, REPORT, VALUES = "predictions.csv", "report.md", "report.json"

@@ -12,10 +12,8 @@ from ranfer.intervals import Figure
 from ranfer.metrics import CLIP
 from ranfer.protocol import protocol
 from ranfer.robustness import Robustness
-from ranfer.vocab import Expression
+from ranfer.vocab import NAMES
 from ranfer.wording import markdown_table, p_value, percent, points
-
-NAMES = [expression.value for expression in Expression]
 
 
 def _plain(figure: Figure | None) -> str:
@@ -62,7 +60,7 @@ def _expressions_section(evaluation: Evaluation) -> str:
         else "Data and models do not have the same expressions, or not by the same names. All faces count; "
         "`--shared` judges the shared expressions alone."
     )
-    return "\n\n".join(["## Expressions", told, markdown_table(header, shared.rows())])
+    return "\n\n".join(["## Which expressions count", told, markdown_table(header, shared.rows())])
 
 
 def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from ranfer.config import RegionsConfig, Settings, parse
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.face_regions import FaceRegions
 from ranfer.session import metadata, open_session
-from ranfer.vocab import Expression, Prediction, parse_expression
+from ranfer.vocab import NAMES, Expression, Prediction, normalised, parse_expression
 
 PIXEL_TYPES = {
     "tensor(uint8)": np.uint8,
@@ -49,7 +49,7 @@ class OnnxModel:
             raise CheckpointError(
                 f"{path}: expected the input 'faces', or faces, boxes and mask; the file wants {', '.join(needed)}"
             )
-        if self.description.get("labels") != [expression.value for expression in Expression]:
+        if self.description.get("labels") != NAMES:
             raise CheckpointError(f"{path}: label order {self.description.get('labels')} is not that of this version")
 
     def __call__(self, faces: UInt8[np.ndarray, "b h w 3"], ids: Sequence[str]) -> Prediction:
@@ -245,9 +245,8 @@ class OnnxClassifier:
         kept = scores[:, list(self._columns)]
         if self.input.output == "logits":
             kept = np.exp(kept - kept.max(axis=1, keepdims=True))
-        kept = np.maximum(kept, np.finfo(float).tiny)  # a face whose whole mass was ignored becomes undecided
         result = np.zeros((len(scores), len(Expression)))
-        result[:, list(self._columns.values())] = kept / kept.sum(axis=1, keepdims=True)
+        result[:, list(self._columns.values())] = normalised(kept)
         return result
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.outputs import read_lines
+from ranfer.outputs import read_predictions
 from ranfer.video import is_video
 from ranfer.vocab import Expression
 
@@ -55,7 +55,7 @@ def summarise(lines: Path) -> Summary:
         DataError: a line is not of its form.
     """
     summary, last = Summary(), (None, None)
-    for line in read_lines(lines):
+    for line in read_predictions(lines):
         this = line["source"], line.get("frame")
         if is_video(Path(line["source"])):
             summary.videos += this[0] != last[0]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ranfer.errors import ConfigError
 from ranfer.files import appearing
-from ranfer.outputs import read_lines
+from ranfer.outputs import read_predictions
 from ranfer.regions import LANDMARKS
 from ranfer.vocab import ESTIMATED, Expression
 
@@ -40,7 +40,7 @@ def write_table(lines: Path, form: Format, classes: Iterable[Expression], region
     """
     path = lines.with_suffix("." + form)
     columns = _columns(set(classes), regions)
-    rows = map(_row, read_lines(lines))
+    rows = map(_row, read_predictions(lines))
     with appearing(path) as partial:
         if form == "csv":
             # Names of files that are no text are written with escapes, as a CSV file has to be UTF-8.

@@ -6,8 +6,8 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -87,14 +87,16 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     dataset = open_dataset(config.data.source)
     known = _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)
-    learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule)
+    with _counting(console, "reading faces", len(to_learn)) as progress:
+        learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule, progress)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
             f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
             f"a multiple of the {fabric.world_size} processes"
         )
     if config.model.regions.scheme == "landmark":
-        learn = replace(learn, points=find_points(learn))
+        with _counting(console, "finding landmarks", len(learn.samples)) as progress:
+            learn = replace(learn, points=find_points(learn, progress))
     learn = learn.on(fabric.device)
     valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
     chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
@@ -108,9 +110,11 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
         was = go_on_from(model, config.initial)
         for line in differences(was.model_dump(mode="json"), config.model.model_dump(mode="json"), "model"):
             console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
+    told = protocol(config, dataset, learn, known)  # before teachers give every expression a share
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
-        learn, teachers = replace(learn, targets=refined(learn, teachers, config)), None
+        with _counting(console, "asking the teachers", len(learn.samples)) as progress:
+            learn, teachers = replace(learn, targets=refined(learn, teachers, config, progress)), None
     model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
         AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
@@ -121,7 +125,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
         "config": config.model_dump(mode="json"),
         "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(config.start), **teaching},
         "revision": revision(),
-        "training": protocol(config, dataset, learn, known),
+        "training": told,
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
@@ -137,8 +141,8 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     learner, optimizer = fabric.setup(network, optimizer)
 
     steps = len(learn.samples) // config.batch
-    with _progress(console) as progress:
-        bar = progress.add_task("", total=config.epochs * steps, completed=done * steps)
+    with _progress(console) as bars:
+        bar = bars.add_task("", total=config.epochs * steps, completed=done * steps)
         for epoch in range(done + 1, config.epochs + 1):
             torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
             started = time.perf_counter()
@@ -160,7 +164,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
                 optimizer.zero_grad()
                 if average is not None:
                     average.update_parameters(model)
-                progress.update(bar, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
+                bars.update(bar, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
             seconds = time.perf_counter() - started
 
             chosen_model = model if average is None else cast(RAN, average.module)
@@ -177,7 +181,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
                     writer.add_scalar(name, value, epoch)
                 writer.flush()
             fabric.barrier()
-            progress.console.print(
+            bars.console.print(
                 f"epoch {epoch:3d}  loss {history[-1]['loss']:.4f}  accuracy {history[-1]['accuracy']:.4f}  "
                 + (f"validation {figures['valid_accuracy']:.4f}  " if figures else "")
                 + f"{seconds:.0f} s",
@@ -282,10 +286,19 @@ def training_step(
     return loss, (out.logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
 
 
-def refined(faces: Faces, teachers: Teachers, config: TrainConfig, batch: int = 256) -> Float[Tensor, "n 8"]:
-    """The targets of faces, mixed with what the teachers say of them as they are."""
-    parts = [np.arange(start, min(start + batch, len(faces.samples))) for start in range(0, len(faces.samples), batch)]
-    said = [teachers.refine(faces.images(part).to(faces.targets.device).float() / 255) for part in parts]
+def refined(
+    faces: Faces,
+    teachers: Teachers,
+    config: TrainConfig,
+    progress: Callable[[int], None] = lambda done: None,
+    batch: int = 256,
+) -> Float[Tensor, "n 8"]:
+    """The targets of faces, mixed with what the teachers say of them as they are; progress is told the faces done."""
+    said = list[Tensor]()
+    for start in range(0, len(faces.samples), batch):
+        part = np.arange(start, min(start + batch, len(faces.samples)))
+        said.append(teachers.refine(faces.images(part).to(faces.targets.device).float() / 255))
+        progress(start + len(part))
     return torch.lerp(faces.targets, torch.cat(said), config.loss.teacher_share)
 
 
@@ -346,6 +359,14 @@ def _progress(console: Console) -> Progress:
         console=console,
         transient=True,
     )
+
+
+@contextmanager
+def _counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar while something is done to each face; to be called with how many are done."""
+    with _progress(console) as bars:
+        bar = bars.add_task(what, total=total)
+        yield lambda done: bars.update(bar, completed=done)
 
 
 def _nan_message(faces: Faces, chosen: Int[np.ndarray, " b"], epoch: int, step: int, rate: float) -> str:

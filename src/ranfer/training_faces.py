@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -69,14 +69,25 @@ def divide(dataset: Dataset, data: DataConfig) -> tuple[list[Sample], list[Sampl
     return list(compress(learn, (not one for one in held))), list(compress(learn, held))
 
 
-def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], rule: str) -> tuple[Faces, str]:
-    """The faces that the label rule keeps, at the model's size and channels, and their hash."""
+def load_faces(
+    config: TrainConfig,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    rule: str,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Faces, str]:
+    """The faces that the label rule keeps, at the model's size and channels, and their hash.
+
+    ``progress`` is called with the number of faces read.
+    """
     require_labels(samples, config.data.source)
     labels = label(samples, rule)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
     rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
     mapped = rows is not None
-    pixels = dataset.cache if mapped else stack_faces(dataset, kept, config.model.channels, config.model.size)
+    pixels = dataset.cache
+    if not mapped:
+        pixels = stack_faces(dataset, kept, config.model.channels, config.model.size, progress)
     assert pixels is not None
     rows = np.arange(len(kept)) if rows is None else rows
     targets = torch.from_numpy(labels.targets[labels.kept])
@@ -84,13 +95,17 @@ def load_faces(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample],
     return faces, data_hash(kept, pixels, rows)
 
 
-def find_points(faces: Faces, batch: int = 256) -> Float[Tensor, "n 5 2"]:
-    """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time."""
-    model = AttributeModel()
-    parts = [
-        find_landmarks(model, faces.pixels[faces.rows[start : start + batch]].numpy())
-        for start in range(0, len(faces.samples), batch)
-    ]
+def find_points(
+    faces: Faces, progress: Callable[[int], None] = lambda done: None, batch: int = 256
+) -> Float[Tensor, "n 5 2"]:
+    """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time.
+
+    ``progress`` is called with the number of faces done.
+    """
+    model, parts = AttributeModel(), list[np.ndarray]()
+    for start in range(0, len(faces.samples), batch):
+        parts.append(find_landmarks(model, faces.pixels[faces.rows[start : start + batch]].numpy()))
+        progress(start + batch)
     return torch.from_numpy(np.concatenate(parts))
 
 

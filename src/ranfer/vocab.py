@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -36,6 +35,8 @@ class Expression(StrEnum):
         """Position in the order of this enumeration, 0 to 7."""
         return list(Expression).index(self)
 
+
+NAMES = [expression.value for expression in Expression]
 
 # Names that datasets and other people's models use for the same expression.
 SYNONYMS: dict[str, Expression] = {
@@ -180,6 +181,16 @@ class Prediction:
     representation: Float[np.ndarray, "b p"] | None = None
 
 
+# How the names of pictures end, in small letters.
+PICTURES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def normalised(kept: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b k"]:
+    """Probabilities that sum to 1 along the last axis, of some that do not; where none is left, all are alike."""
+    kept = np.maximum(kept, np.finfo(np.float32).tiny).astype(np.float64)
+    return np.asarray(kept / kept.sum(axis=-1, keepdims=True))
+
+
 def face_id(name: str) -> str:
     """The id of a face from any spelling of its file: ``FER2013Test/fer0032226.jpg`` is ``fer0032226``.
 
@@ -187,4 +198,6 @@ def face_id(name: str) -> str:
     'fer0032226'
     """
     name = name.encode("utf-8", "xmlcharrefreplace").decode()  # the name of a file need not be valid in any encoding
-    return re.sub(r"\.(png|jpe?g|bmp|tiff?|webp)$", "", name.strip().replace("\\", "/").rsplit("/", 1)[-1], flags=re.I)
+    name = name.strip().replace("\\", "/").rsplit("/", 1)[-1]
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot + ending.lower() in PICTURES else name

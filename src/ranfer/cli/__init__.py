@@ -206,7 +206,8 @@ def export(
     trained.views = views
     fitted = None
     if data is not None:
-        fitted = calibrate(trained, data, split)
+        with progress_bars() as progress:
+            fitted = calibrate(trained, data, split, progress)
     elif calibrate_as is not None:
         fitted = calibration_of(calibrate_as, trained.description["model"], views)
     if fitted is not None:

@@ -12,8 +12,7 @@ from ranfer.data.dataset import Dataset, decode_file, first_few
 from ranfer.data.labels import one_vote
 from ranfer.data.textfiles import csv_rows, parse_objects, read_lines
 from ranfer.errors import DataError
-from ranfer.images import SUFFIXES
-from ranfer.vocab import SYNONYMS, Expression, Location, Sample, face_id, parse_expression
+from ranfer.vocab import PICTURES, SYNONYMS, Expression, Location, Sample, face_id, parse_expression
 
 CLASSES = "classes.yaml"
 IGNORE = "ignore"  # the class whose faces are left out
@@ -170,7 +169,7 @@ def _pictures(path: Path) -> Iterator[Path]:
 
 
 def _is_picture(file: Path) -> bool:
-    if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
+    if file.suffix.lower() not in PICTURES or file.name.startswith("."):
         return False
     return file.is_file() or not file.exists()  # a broken link is told when it is read
 
