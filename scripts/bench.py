@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
-from ranfer.augment import augment, cover, mix
+from ranfer.augment import augment, draw_over, mix
 from ranfer.checkpoint import Trained
 from ranfer.config import ModelConfig, RegionsConfig, TrainConfig, parse, read_yaml
 from ranfer.crop import crop, resize
@@ -204,7 +204,7 @@ def data_path(faces: Faces, config: TrainConfig) -> Form:
 
     def batch() -> None:
         indices = next(chosen)
-        images = resize(cover(faces.images(indices), config.augment.occlude).float() / 255, config.model.resolution)
+        images = resize(draw_over(faces.images(indices), config.augment.occlude).float() / 255, config.model.resolution)
         mix(augment(images, config.augment)[0], faces.targets[indices], config.augment)
 
     return batch

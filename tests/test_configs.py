@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from layouts import RAFDB, write_affectnet, write_folder, write_rafdb, write_sfew
-from ranfer.checkpoint import read_state
+from ranfer.checkpoint import read_named
 from ranfer.config import TrainConfig, override, parse, read_yaml
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
@@ -70,8 +70,8 @@ def test_fine_tuning_starts_from_the_shipped_weights_and_leaves_frozen_ones_alon
     words = ("--set", f"data.source={sources['folder:']}", "--set", "epochs=1", "--set", f"batch={BATCH}")
     found = run("train", config, *words, "--out", tmp_path / "run")
     assert "model." not in found.output  # the network is the one that the weights are of
-    shipped = read_state(parse(TrainConfig, read_yaml(config), str(config)).initial)
-    tuned = read_state(tmp_path / "run" / "best.safetensors")
+    shipped = read_named(parse(TrainConfig, read_yaml(config), str(config)).initial)
+    tuned = read_named(tmp_path / "run" / "best.safetensors")
     weights = {name: tuned[name] for name in tuned if name.startswith("backbone.") and "batches" not in name}
     assert weights.keys() <= shipped.keys()
     changed = {name for name, tensor in weights.items() if not torch.equal(tensor, shipped[name].to(tensor.dtype))}

@@ -195,6 +195,15 @@ def test_ids_that_are_no_names_of_files_are_refused(dataset, judged, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_covered_faces_of_a_stopped_call_are_drawn_anew_and_other_files_are_left_alone(dataset, judged, tmp_path):
+    subjects = choose(dataset, *judged, 1)
+    write_covered(subjects, (Kind.BLOCK,), tmp_path / "out", {})
+    (tmp_path / "out" / "covered.jsonl").unlink()
+    assert write_covered(subjects, (Kind.BLOCK,), tmp_path / "out", {}) == 6
+    with pytest.raises(DataError, match="out: holds files already"):
+        write_covered(subjects, (Kind.BLOCK,), tmp_path / "out", {})
+
+
 def test_faces_of_other_expressions_leave_the_sample(dataset, judged):
     subjects = choose(dataset, *judged, 30)
     some = subjects.among((E.HAPPINESS, E.ANGER))

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ranfer import train as training
-from ranfer.augment import augment, cover, erase, mix, move, move_points, moves
+from ranfer.augment import augment, draw_over, erase, mix, move, move_points, moves
 from ranfer.checkpoint import Trained, load, read_tensors, write_tensors
 from ranfer.config import (
     AugmentConfig,
@@ -574,11 +574,11 @@ def test_regions_round_landmarks_are_learnt_and_judged_without_handing_them_in(s
 def test_things_are_drawn_over_as_many_faces_as_asked():
     faces = torch.full((200, 1, 24, 24), 90, dtype=torch.uint8)
     torch.manual_seed(0)
-    covered = cover(faces, 0.4)
+    covered = draw_over(faces, 0.4)
     assert 0.3 < (covered != faces).flatten(1).any(1).float().mean() < 0.5
     torch.manual_seed(0)
-    assert torch.equal(cover(faces, 0.4), covered)
-    assert torch.equal(cover(faces, 0.0), faces)
+    assert torch.equal(draw_over(faces, 0.4), covered)
+    assert torch.equal(draw_over(faces, 0.0), faces)
 
 
 def test_erasing_covers_one_grey_rectangle_of_the_asked_size():

@@ -16,7 +16,7 @@ from ranfer.occluders import draw_random
 from ranfer.regions import MIRRORED
 
 
-def cover(faces: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor, "b c h w"]:
+def draw_over(faces: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor, "b c h w"]:
     """Things drawn over some of the faces, as :mod:`ranfer.occluders` draws them, one by one on the CPU."""
     if probability == 0:
         return faces

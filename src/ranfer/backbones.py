@@ -210,9 +210,8 @@ def build_backbone(config: BackboneConfig, channels: int, size: int) -> Backbone
             return ResNet(*resnets[config.name], channels, config.stem, **config.arguments)
         if config.name == "vgg16":
             return VGG16(channels, config.stem, **config.arguments)
-        if (
-            config.name == "compact"
-        ):  # a ResNet-18 of half the width that works at half the resolution: 1/16 of the work
+        if config.name == "compact":
+            # A ResNet-18 of half the width that works at half the resolution: 1/16 of the work.
             arguments = {"widths": (32, 64, 128, 256), "first_stride": 2, **config.arguments}
             return ResNet(BasicBlock, (2, 2, 2, 2), channels, config.stem, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -83,15 +83,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
         ) from error
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the description of a file of ours, or of any safetensors file.
+def read_tensors(path: Path, of: Collection[str] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, all or those of some names, and the description of a file of ours, or of any safetensors file.
 
     Raises:
         CheckpointError: missing, truncated, or no safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a file is no mapping)
+            tensors = {name: file.get_tensor(name) for name in (file.keys() if of is None else of)}
             metadata = file.metadata() or {}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
@@ -146,7 +146,7 @@ def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) 
     Raises:
         CheckpointError: the keys are not those of that network, or it tells another number of expressions apart.
     """
-    tensors = read_state(path)
+    tensors = read_named(path)
     if "fc.weight" in tensors and len(tensors["fc.weight"]) != len(order):
         raise CheckpointError(f"{path}: answers {len(tensors['fc.weight'])} expressions; expected {len(order)}")
     renamed = {}
@@ -190,7 +190,7 @@ def _fill(model: RAN, tensors: Mapping[str, Tensor], path: Path) -> None:
         raise CheckpointError(f"{path}: its weights do not fit its network: {' '.join(str(error).split())}") from error
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_named(path: Path) -> dict[str, Tensor]:
     """Named tensors of a safetensors file, a PyTorch file, or an ONNX file that we exported.
 
     A leading ``module.`` and a wrapper round the tensors are taken off.
@@ -230,7 +230,7 @@ def description(path: Path) -> dict[str, Any]:
         CheckpointError: missing or truncated.
     """
     if path.suffix == ".safetensors":
-        return read_tensors(path)[1]
+        return read_tensors(path, of=())[1]
     return read_weights(path)[1] if path.suffix == ".onnx" else {}
 
 
@@ -266,7 +266,7 @@ def start_from(backbone: nn.Module, path: Path, console: Console) -> None:
         CheckpointError: nothing in the file matched.
     """
     own = backbone.state_dict()
-    given = {key.removeprefix("backbone."): tensor for key, tensor in read_state(path).items()}
+    given = {key.removeprefix("backbone."): tensor for key, tensor in read_named(path).items()}
     matched = {key: given[key] for key in own if key in given and given[key].shape == own[key].shape}
     shapes = [
         f"{key} {tuple(given[key].shape)}, not {tuple(own[key].shape)}" for key in own if key in given.keys() - matched

@@ -195,7 +195,7 @@ class ScheduleConfig(Settings):
     """The learning rate over the run."""
 
     name: Literal["cosine", "step"] = "cosine"
-    part: float = Field(1.0, gt=0, le=1)  # of it that is run: with 0.75 the rate breaks off after three quarters
+    part: float = Field(1.0, gt=0, le=1)  # of the schedule that is run: 0.75 stops after three quarters
     warmup: float = Field(1.0, ge=0)  # epochs of linear rise
     steps: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.5, 0.8)  # step: parts of the epochs, then it falls
     factor: float = Field(0.1, gt=0, le=1)  # step: to this part

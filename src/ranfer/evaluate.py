@@ -20,6 +20,7 @@ from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
 from ranfer.errors import ConfigError
 from ranfer.files import write_text
+from ranfer.intervals import REPLICATES
 from ranfer.shared import Shared, named_by
 from ranfer.vocab import NAMES, Expression, Sample
 
@@ -44,9 +45,7 @@ class Evaluation:
     split: str
     rule: str
     subset_labels: Literal["rule", "list"]
-    bins: int
-    replicates: int
-    seed: int
+    replicates: int  # of bootstraps
     answers: Answers
     whole: Group
     subsets: dict[str, Group]
@@ -60,6 +59,15 @@ class Evaluation:
         """What was odd in the data and in the lists, a line each."""
         return [*self.dataset.surprises, *(line for faces in self.lists.values() for line in faces.surprises)]
 
+    @property
+    def titles(self) -> list[str]:
+        """What the models are called in headings: their files' names, with the folders that tell them apart."""
+        files = [Path(str(told.get("file", "model"))) for told in (self.source, self.against) if told]
+        parts = 1
+        while len({file.parts[-parts:] for file in files}) < len(set(files)):
+            parts += 1
+        return ["/".join(file.parts[-parts:]) for file in files]
+
 
 def evaluate(
     dataset: Dataset,
@@ -71,9 +79,7 @@ def evaluate(
     subset_labels: Literal["rule", "list"] = "rule",
     against: Predictor | PredictionsFile | None = None,
     only_shared: bool = False,
-    bins: int = 15,
-    replicates: int = 2000,
-    seed: int = 0,
+    replicates: int = REPLICATES,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Judge a source by the labels of a split and of subsets, which may lie anywhere in the data.
@@ -83,7 +89,7 @@ def evaluate(
         subset_labels: judge subsets by the rule, or by the labels that their own lists give.
         only_shared: leave out faces whose expression not every source can answer, and take from the answers those
             that no face of the split has.
-        bins: of equal width, for calibration. replicates, seed: of the bootstrap.
+        replicates: of bootstraps.
         progress: called with "model" or "other", faces done, and faces in all.
 
     Raises:
@@ -117,14 +123,10 @@ def evaluate(
             part.truth,
             part.excluded,
             outside=sum(sample.split != split for sample in part.samples),
-            scores=metrics.score(
-                part.truth, first.predicted, probabilities, bins=bins, replicates=replicates, seed=seed
-            ),
+            scores=metrics.score(part.truth, first.predicted, probabilities, replicates=replicates),
             comparison=None
             if other is None
-            else metrics.compare(
-                part.truth, first.predicted, other.of(part.samples).predicted, replicates=replicates, seed=seed
-            ),
+            else metrics.compare(part.truth, first.predicted, other.of(part.samples).predicted, replicates=replicates),
         )
 
     return Evaluation(
@@ -132,9 +134,7 @@ def evaluate(
         split=split,
         rule=rule,
         subset_labels=subset_labels,
-        bins=bins,
         replicates=replicates,
-        seed=seed,
         answers=answers,
         whole=judge(whole),
         subsets={name: judge(part) for name, part in parts.items()},

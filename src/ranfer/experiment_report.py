@@ -272,7 +272,7 @@ def plot_groups(table: Table, path: Path) -> None:
                     axes.plot(accuracies.mean(), y, "|", color=colour, markersize=14, markeredgewidth=2.2)
             axes.set(title=f"{name} (n = {group.n:,})", xlabel="right, %", ylim=(-0.6, len(names) - 0.4))
             axes.set_yticks(place, names)
-            axes.grid(axis="x", color="#e4e4e4")
+            axes.grid(axis="x")
             axes.tick_params(axis="y", length=0)
 
 
@@ -284,5 +284,5 @@ def plot_curves(table: Table, path: Path) -> None:
             accuracy = 100 * table.curves[row].mean(axis=0)
             axes.plot(100 * np.array(table.shares), accuracy, line, color=colour, marker="o", markersize=3, label=row)
         axes.set(xlabel="covered share of the face, %", ylabel="right, %", title="Covered faces, mean over seeds")
-        axes.grid(color="#e4e4e4")
+        axes.grid()
         axes.figure.legend(loc="outside right upper")

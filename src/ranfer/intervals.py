@@ -1,6 +1,6 @@
 """How sure a figure is: intervals and paired tests, as pure functions of counts and NumPy arrays.
 
-Intervals are two-sided, 95 % unless told otherwise.
+Intervals are two-sided, of ``LEVEL``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 LEVEL = 0.95
+REPLICATES, SEED = 2000, 0  # of bootstraps
+_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 class Interval(NamedTuple):
@@ -30,7 +32,7 @@ class Figure(NamedTuple):
     interval: Interval
 
 
-def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+def wilson(successes: int, n: int) -> Interval:
     """Score interval of a proportion.
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209-212; recommended by Brown, Cai, DasGupta, Stat. Sci. 16 (2001).
@@ -41,7 +43,7 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
     """
     if n == 0:
         return Interval(float("nan"), float("nan"))
-    z = _z(level)
+    z = _Z
     centre = (successes + z**2 / 2) / (n + z**2)
     reach = z / (n + z**2) * sqrt(successes * (n - successes) / n + z**2 / 4)
     # At the ends the limits are exactly 0 and 1; rounding must not move them.
@@ -53,9 +55,8 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
 def bootstrap(
     table: Float[np.ndarray, "n k"],
     statistic: Callable[[Float[np.ndarray, "r k"]], Float[np.ndarray, " r"]],
-    replicates: int = 2000,
-    seed: int = 0,
-    level: float = LEVEL,
+    replicates: int = REPLICATES,
+    seed: int = SEED,
 ) -> Interval:
     """Percentile interval of a statistic that depends on column sums alone, by drawing faces (rows) with replacement.
 
@@ -79,14 +80,12 @@ def bootstrap(
         drawn = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
         values.append(statistic(times.astype(float) @ table))
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.nanquantile(np.concatenate(values), [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
-def bootstrap_runs(
-    values: Float[np.ndarray, "s n"], replicates: int = 2000, seed: int = 0, level: float = LEVEL
-) -> Interval:
+def bootstrap_runs(values: Float[np.ndarray, "s n"], replicates: int = REPLICATES, seed: int = SEED) -> Interval:
     """Percentile interval of the mean over s runs and n faces, by drawing faces and, apart from them, runs.
 
     For a difference of two models, ``values`` are the differences of their scores about each face, a row a seed. A
@@ -105,7 +104,7 @@ def bootstrap_runs(
         drawn = generator.integers(runs, size=sums.shape)
         return np.asarray(np.take_along_axis(sums, drawn, axis=1).mean(axis=1) / n)
 
-    return bootstrap(values.T.astype(float), mean, replicates, seed, level)
+    return bootstrap(values.T.astype(float), mean, replicates, seed)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -127,7 +126,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / (1 << n))
 
 
-def paired_difference(only_first: int, only_second: int, n: int, level: float = LEVEL) -> Interval:
+def paired_difference(only_first: int, only_second: int, n: int) -> Interval:
     """Interval of the first model's accuracy minus the second's on the same n faces.
 
     Source: Bonett & Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
@@ -140,14 +139,10 @@ def paired_difference(only_first: int, only_second: int, n: int, level: float = 
     if n == 0:
         return Interval(float("nan"), float("nan"))
     first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
-    reach = _z(level) * sqrt((first + second - (first - second) ** 2) / (n + 2))
+    reach = _Z * sqrt((first + second - (first - second) ** 2) / (n + 2))
     return Interval(max(-1.0, first - second - reach), min(1.0, first - second + reach))
 
 
 def share(successes: int, n: int) -> Figure:
     """A proportion with its Wilson interval."""
     return Figure(successes / n if n else float("nan"), wilson(successes, n))
-
-
-def _z(level: float) -> float:
-    return NormalDist().inv_cdf((1 + level) / 2)

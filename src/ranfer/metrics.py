@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from ranfer.intervals import Figure, bootstrap, mcnemar, paired_difference, share
+from ranfer.intervals import REPLICATES, Figure, bootstrap, mcnemar, paired_difference, share
 
+BINS = 15  # of equal width, for calibration
 CLIP = 1e-7  # least probability that log loss believes: about float32's resolution near 1
 
 
@@ -97,7 +98,7 @@ def log_losses(probabilities: Float[np.ndarray, "n c"], truth: Int[np.ndarray, "
     return np.asarray(-np.log(np.maximum(true_class, CLIP)))
 
 
-def reliability(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> Reliability:
+def reliability(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = BINS) -> Reliability:
     """The table behind a reliability diagram: ``bins`` bins of equal width over [0, 1], each closed above.
 
     >>> import numpy as np
@@ -120,7 +121,7 @@ def confidence_bins(confidence: Float[np.ndarray, " n"], bins: int) -> Int[np.nd
     return np.asarray(np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1))
 
 
-def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15) -> float:
+def calibration_error(confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = BINS) -> float:
     """Expected calibration error: mean over faces of |accuracy - confidence| of their bin; NaN without any face.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
@@ -143,7 +144,7 @@ def confusion_table(
 
 
 def calibration_table(
-    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = 15
+    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = BINS
 ) -> Float[np.ndarray, "n m1"]:
     """A row for each face: correct - confidence in the column of its bin, and a last column of ones.
 
@@ -190,11 +191,9 @@ def score(
     probabilities: Float[np.ndarray, "n c"] | None = None,
     *,
     classes: int = 8,
-    bins: int = 15,
-    replicates: int = 2000,
-    seed: int = 0,
+    replicates: int = REPLICATES,
 ) -> Scores:
-    """Every figure with its interval; ``bins`` are those of the calibration error, the rest is the bootstrap's.
+    """Every figure with its interval; ``replicates`` are those of bootstraps.
 
     >>> import numpy as np
     >>> scores = score(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), classes=2)
@@ -205,20 +204,20 @@ def score(
     hits, cells = np.diagonal(matrix), confusion_table(truth, predicted, classes)
 
     def over_matrices(statistic: Callable[..., Float[np.ndarray, "*r"]]) -> Figure:
-        interval = bootstrap(cells, lambda s: statistic(s.reshape(-1, classes, classes)), replicates, seed)
+        interval = bootstrap(cells, lambda s: statistic(s.reshape(-1, classes, classes)), replicates)
         return Figure(float(statistic(matrix)), interval)
 
     log_loss = calibration = table = None
     if probabilities is not None:
         losses, confidence, correct = log_losses(probabilities, truth), probabilities.max(axis=1), predicted == truth
         mean = float(losses.mean()) if len(losses) else float("nan")
-        log_loss = Figure(mean, bootstrap(losses[:, None], lambda s: s[:, 0] / len(losses), replicates, seed))
-        gaps = calibration_table(confidence, correct, bins)
+        log_loss = Figure(mean, bootstrap(losses[:, None], lambda s: s[:, 0] / len(losses), replicates))
+        gaps = calibration_table(confidence, correct)
         calibration = Figure(
-            calibration_error(confidence, correct, bins),
-            bootstrap(gaps, lambda s: np.abs(s[:, :-1]).sum(axis=1) / s[:, -1], replicates, seed),
+            calibration_error(confidence, correct),
+            bootstrap(gaps, lambda s: np.abs(s[:, :-1]).sum(axis=1) / s[:, -1], replicates),
         )
-        table = reliability(confidence, correct, bins)
+        table = reliability(confidence, correct)
     return Scores(
         n=len(truth),
         accuracy=share(int(hits.sum()), len(truth)),
@@ -240,8 +239,7 @@ def compare(
     other: Int[np.ndarray, " n"],
     *,
     classes: int = 8,
-    replicates: int = 2000,
-    seed: int = 0,
+    replicates: int = REPLICATES,
 ) -> Comparison:
     """Two sets of answers about the same faces.
 
@@ -269,7 +267,7 @@ def compare(
             (only_first - only_other) / n if n else float("nan"), paired_difference(only_first, only_other, n)
         ),
         macro_f1_difference=Figure(
-            float(f1_difference(cells.sum(axis=0, keepdims=True))[0]), bootstrap(cells, f1_difference, replicates, seed)
+            float(f1_difference(cells.sum(axis=0, keepdims=True))[0]), bootstrap(cells, f1_difference, replicates)
         ),
     )
 

@@ -21,7 +21,7 @@ from ranfer.config import RegionsConfig
 from ranfer.errors import ConfigError
 from ranfer.evaluate import Evaluation
 from ranfer.files import appearing
-from ranfer.intervals import Figure, wilson
+from ranfer.intervals import SEED, Figure, wilson
 from ranfer.metrics import Reliability, Scores
 from ranfer.vocab import ESTIMATED, NAMES, Attributes, Pose
 
@@ -34,6 +34,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.edgecolor": "#9a9a9a",
+    "grid.color": "#e4e4e4",
     "xtick.color": "#404040",
     "ytick.color": "#404040",
     "legend.frameon": False,
@@ -71,23 +72,25 @@ def draw(evaluation: Evaluation, out: Path, faces: bool = True) -> list[str]:
     groups = {evaluation.split: evaluation.whole, **evaluation.subsets}
     if evaluation.subsets or evaluation.against:
         rows = {
-            name: [(group.scores.n, group.scores.accuracy)]
-            + ([] if group.comparison is None else [(group.scores.n, group.comparison.other)])
+            name: (
+                group.scores.n,
+                [group.scores.accuracy, *([] if group.comparison is None else [group.comparison.other])],
+            )
             for name, group in groups.items()
         }
-        plot_subsets(rows, titles(evaluation), out / "subsets.png")
+        plot_subsets(rows, evaluation.titles, out / "subsets.png")
         drawn.append("subsets.png")
     found = evaluation.answers.of(evaluation.whole.samples)
     if faces and evaluation.whole.scores.n and found.attends:
-        pages = _page(evaluation.whole.truth, found.predicted, evaluation.seed)
+        pages = _page(evaluation.whole.truth, found.predicted)
         plot_regions(evaluation, found, pages, out / "regions.png")
         drawn.append("regions.png")
     return drawn
 
 
-def _page(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"], seed: int) -> list[list[int | None]]:
+def _page(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> list[list[int | None]]:
     """For each expression in the truth a face that is answered rightly and one that is not, at random, if there are."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     rows: list[list[int | None]] = []
     for column in np.unique(truth):
         faces = generator.permutation(np.flatnonzero(truth == column))
@@ -104,15 +107,6 @@ def region_names(description: dict[str, Any], count: int) -> list[str]:
         if len(names) == count:
             return list(names)
     return ["face", *(f"region {i}" for i in range(1, count))]
-
-
-def titles(evaluation: Evaluation) -> list[str]:
-    """What the models are called in headings: their files' names, with the folders that tell them apart."""
-    files = [Path(str(told.get("file", "model"))) for told in (evaluation.source, evaluation.against) if told]
-    parts = 1
-    while len({file.parts[-parts:] for file in files}) < len(set(files)):
-        parts += 1
-    return ["/".join(file.parts[-parts:]) for file in files]
 
 
 @contextmanager
@@ -165,7 +159,7 @@ def plot_classes(scores: Scores, path: Path) -> None:
         axes.plot(100 * scores.f1[order], place, "|", color="black", markersize=13, label="F1")
         axes.set_yticks(place, [f"{NAMES[i]} ({support[i]:,})" for i in order])
         axes.set(xlim=(-1, 101), xlabel="%, with 95 % intervals", title="Each expression (faces)")
-        axes.grid(axis="x", color="#e4e4e4")
+        axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         axes.figure.legend(loc="outside lower right", ncols=3)
@@ -187,25 +181,25 @@ def plot_reliability(table: Reliability, error: Figure, path: Path) -> None:
         upper.set_title(
             f"Calibration error {100 * error.value:.1f} % ({low:.1f} to {high:.1f}), {len(table.faces)} bins"
         )
-        upper.grid(color="#e4e4e4")
+        upper.grid()
         upper.legend(loc="lower right")
         width = 100 / len(table.faces)
         lower.bar(100 * table.edges[:-1], table.faces, width=0.92 * width, align="edge", color=BLUE, alpha=0.55)
         lower.set(xlabel="probability of the answer, %", ylabel="faces")
 
 
-def plot_subsets(rows: Mapping[str, Sequence[tuple[int, Figure]]], labels: Sequence[str], path: Path) -> None:
-    """Accuracy on the whole and on subsets (n, figure), one series a model, with intervals."""
+def plot_subsets(rows: Mapping[str, tuple[int, Sequence[Figure]]], labels: Sequence[str], path: Path) -> None:
+    """Accuracy on the whole and on subsets: of each n, and a figure a model with its interval."""
     names = list(rows)
     place = np.arange(len(names))[::-1].astype(float)
     shift = 0.0 if len(labels) == 1 else 0.14
     with picture(path, 1, 1, (6.8, 1.5 + 0.55 * len(names))) as axes:
         for series, (label, colour, marker) in enumerate(zip(labels, (BLUE, ORANGE), "os", strict=False)):
-            figures = [rows[name][series][1] for name in names]
+            figures = [rows[name][1][series] for name in names]
             _intervals(axes, figures, place + (shift if series == 0 else -shift), colour, marker, label, written=True)
-        axes.set_yticks(place, [f"{name}  (n = {rows[name][0][0]:,})" for name in names])
+        axes.set_yticks(place, [f"{name}  (n = {rows[name][0]:,})" for name in names])
         axes.set(ylim=(-0.6, len(names) - 0.4), xlabel="%, with 95 % intervals", title="Accuracy")
-        axes.grid(axis="x", color="#e4e4e4")
+        axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
         if len(labels) > 1:

@@ -14,7 +14,8 @@ from ranfer import plots, robustness_report
 from ranfer.answers import Answers
 from ranfer.evaluate import Evaluation, Group, write_predictions
 from ranfer.files import write_text
-from ranfer.intervals import LEVEL
+from ranfer.intervals import LEVEL, SEED
+from ranfer.metrics import BINS
 from ranfer.protocol import protocol
 from ranfer.provenance import revision
 from ranfer.report_words import to_markdown
@@ -38,7 +39,7 @@ def write_report(
     drawn = plots.draw(evaluation, out, faces)
     (out / robustness_report.PLOT).unlink(missing_ok=True)
     if covered is not None:
-        robustness_report.plot(covered, plots.titles(evaluation), out / robustness_report.PLOT)
+        robustness_report.plot(covered, evaluation.titles, out / robustness_report.PLOT)
     write_text(out / REPORT, to_markdown(evaluation, report, drawn, covered))
     write_text(out / VALUES, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
@@ -47,12 +48,12 @@ def write_report(
 def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
     """What ``report.json`` holds: plain values, intervals as [low, high], null for what cannot be told."""
     return {
-        **_group(evaluation.whole, evaluation.bins),
+        **_group(evaluation.whole),
         "label_rule": evaluation.rule,
         "split": evaluation.split,
         "subset_labels": evaluation.subset_labels,
         "expressions": evaluation.shared.to_dict(),
-        "subsets": {name: _group(group, evaluation.bins) for name, group in evaluation.subsets.items()},
+        "subsets": {name: _group(group) for name, group in evaluation.subsets.items()},
         "subset_lists": {name: str(faces.path) for name, faces in evaluation.lists.items()},
         "regions": _region_table(evaluation),
         "model": evaluation.source,
@@ -63,7 +64,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "faces_in_split": evaluation.whole.scores.n + sum(evaluation.whole.excluded.values()),
             "surprises": len(evaluation.surprises),
         },
-        "intervals": {"level": LEVEL, "bootstrap_replicates": evaluation.replicates, "seed": evaluation.seed},
+        "intervals": {"level": LEVEL, "bootstrap_replicates": evaluation.replicates, "seed": SEED},
         "protocol": protocol(evaluation).to_dict(),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,7 +72,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
     }
 
 
-def _group(group: Group, bins: int) -> dict[str, Any]:
+def _group(group: Group) -> dict[str, Any]:
     scores, compared = group.scores, group.comparison
     values: dict[str, Any] = {
         "n": scores.n,
@@ -101,7 +102,7 @@ def _group(group: Group, bins: int) -> dict[str, Any]:
     if scores.reliability is not None:
         table = scores.reliability
         values["calibration"] = {
-            "bins": bins,
+            "bins": BINS,
             "edges": table.edges.tolist(),
             "faces": table.faces.tolist(),
             "confidence": [number(value) for value in table.confidence],

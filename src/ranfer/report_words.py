@@ -6,20 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ranfer import plots, robustness_report
+from ranfer import robustness_report
 from ranfer.evaluate import Evaluation
-from ranfer.intervals import Figure
-from ranfer.metrics import CLIP
+from ranfer.intervals import SEED
+from ranfer.metrics import BINS, CLIP
 from ranfer.protocol import protocol
 from ranfer.robustness import Robustness
 from ranfer.vocab import NAMES
-from ranfer.wording import markdown_table, p_value, percent, points
-
-
-def _plain(figure: Figure | None) -> str:
-    if figure is None or not math.isfinite(figure.value):
-        return "-"
-    return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
+from ranfer.wording import markdown_table, p_value, percent, plain, points
 
 
 def to_markdown(
@@ -29,7 +23,7 @@ def to_markdown(
     whole = evaluation.whole
     scores = whole.scores
     parts = [
-        f"# {plots.titles(evaluation)[0]} on {evaluation.dataset.name} {evaluation.split}",
+        f"# {evaluation.titles[0]} on {evaluation.dataset.name} {evaluation.split}",
         f"**{percent(scores.accuracy)} % of {scores.n:,} faces are right**; macro F1 {percent(scores.macro_f1)} %, "
         f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
         f"95 % intervals in brackets.",
@@ -37,7 +31,7 @@ def to_markdown(
         _expressions_section(evaluation),
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
-        "" if covered is None else robustness_report.section(covered, plots.titles(evaluation), scores.n),
+        "" if covered is None else robustness_report.section(covered, evaluation.titles, scores.n),
         _class_section(evaluation),
         _calibration_section(evaluation),
         _region_section(report["regions"], drawn),
@@ -51,7 +45,7 @@ def _expressions_section(evaluation: Evaluation) -> str:
     shared = evaluation.shared
     if shared.agrees:
         return ""
-    header = ["", "faces", *plots.titles(evaluation), ""]
+    header = ["", "faces", *evaluation.titles, ""]
     told = (
         "Only expressions that the faces have and every model can answer are judged: the probabilities of others are "
         "taken from the answers, which are made to sum to 1 again, and faces of others are left out. An answer without "
@@ -119,7 +113,7 @@ def _comparison_section(evaluation: Evaluation) -> str:
     header = ["", "accuracy, %", "other, %", "difference, points", "p", "only one right", "macro F1 difference, points"]
     return "\n\n".join(
         [
-            f"## Against {plots.titles(evaluation)[1]}",
+            f"## Against {evaluation.titles[1]}",
             markdown_table(header, rows),
             "p is the exact McNemar test of equal error rates, two-sided. The interval of the difference is that of "
             "Bonett and Price (2012), that of macro F1 a paired bootstrap over faces. *Only one right* counts the "
@@ -148,7 +142,7 @@ def _class_section(evaluation: Evaluation) -> str:
             "## Expressions",
             markdown_table(["", "faces", "recall, %", "precision, %", "F1, %"], rows),
             "Intervals are Wilson's. The macro figures are means over the expressions that occur in the truth, with "
-            f"bootstrap intervals over faces ({evaluation.replicates:,} replicates, seed {evaluation.seed}). A draw "
+            f"bootstrap intervals over faces ({evaluation.replicates:,} replicates, seed {SEED}). A draw "
             "from a small subset may lack a rare expression; its mean is then over the others: the interval is wide.",
             "![recall, precision and F1 of each expression](classes.png)",
             "## Confusion",
@@ -165,8 +159,8 @@ def _calibration_section(evaluation: Evaluation) -> str:
     return "\n\n".join(
         [
             "## Calibration",
-            f"Expected calibration error {percent(scores.calibration_error)} % over {evaluation.bins} bins of equal "
-            f"width of the top probability; log loss {_plain(scores.log_loss)}, natural logarithm, probabilities "
+            f"Expected calibration error {percent(scores.calibration_error)} % over {BINS} bins of equal "
+            f"width of the top probability; log loss {plain(scores.log_loss)}, natural logarithm, probabilities "
             f"clipped at {CLIP:g}. The interval of the calibration error leans high, because resampling adds noise "
             "to every bin.",
             "![reliability diagram](reliability.png)",

@@ -176,12 +176,14 @@ def write_covered(
     """The covered faces as PNG, for a model that cannot run here; how many.
 
     ``covered.jsonl``, written last, tells of each its id, file, face, kind, and share as asked for and as it came
-    about. The faces without a thing are not among them. Progress is told the pictures done.
+    about. The faces without a thing are not among them. What a stopped call left is drawn anew. Progress is told the
+    pictures done.
 
     Raises:
-        DataError: an id that is not the name of a file, or a folder that holds something already.
+        DataError: an id that is not the name of a file, or a folder that holds something else already.
     """
-    if folder.exists() and any(folder.iterdir()):
+    own = {f"{covered_id(*names)}.png" for names in product(subjects.ids, kinds, SHARES)}
+    if folder.exists() and any(path.name not in own for path in folder.iterdir()):
         raise DataError(f"{folder}: holds files already, which would mix with the covered faces; name another folder")
     if bad := [face for face in subjects.ids if face_id(f"{face}.png") != face]:
         raise DataError(f"covered faces: ids are to be names of files, and these are not: {first_few(bad)}")

@@ -60,7 +60,7 @@ def _cell(right: Bool[np.ndarray, "m n"], share: float, covered: float, reached:
     return Cell(share, covered, reached, accuracy, difference, (first, other), intervals.mcnemar(first, other))
 
 
-def means(found: Robustness, seed: int = 0) -> list[Cell]:
+def means(found: Robustness) -> list[Cell]:
     """Means over the kinds that reach every share, with bootstrap intervals over faces; empty where there is none."""
     if not found.graded:
         return []
@@ -72,8 +72,8 @@ def means(found: Robustness, seed: int = 0) -> list[Cell]:
             share,
             covered[column],
             True,
-            tuple(_mean(one, seed) for one in right[:, column]),
-            _mean(right[0, column] - right[1, column], seed) if len(right) > 1 else None,
+            tuple(_mean(one) for one in right[:, column]),
+            _mean(right[0, column] - right[1, column]) if len(right) > 1 else None,
             None,
             None,
         )
@@ -81,8 +81,8 @@ def means(found: Robustness, seed: int = 0) -> list[Cell]:
     ]
 
 
-def _mean(values: Float[np.ndarray, " n"], seed: int) -> Figure:
-    return Figure(float(values.mean()), intervals.bootstrap_runs(values[None], seed=seed))
+def _mean(values: Float[np.ndarray, " n"]) -> Figure:
+    return Figure(float(values.mean()), intervals.bootstrap_runs(values[None]))
 
 
 def to_json(found: Robustness) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def section(found: Robustness, names: Sequence[str], faces: int) -> str:
         rows = [
             (
                 name,
-                *(percent(number, 1) for number in (*cell.accuracy,)),
+                *(percent(number, 1) for number in cell.accuracy),
                 *([points(cell.difference)] if cell.difference else []),
             )
             for name, cell in zip(shares, mean, strict=True)
@@ -198,7 +198,7 @@ def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
                 axes.plot(*values[:, :2].T, f"{marker}-", color=colour, markersize=4, linewidth=1.4, label=name)
             axes.set(title=title, ylim=(0, 100))
             axes.tick_params(labelbottom=True)
-            axes.grid(color="#e4e4e4")
+            axes.grid()
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for axes in grid[:, 0]:

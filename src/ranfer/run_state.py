@@ -29,7 +29,7 @@ def write_state(
     write_tensors(path, tensors, {**about, "format": STATE_FORMAT})
 
 
-def read_state(
+def restore(
     path: Path, about: Mapping[str, Any], model: nn.Module, average: nn.Module | None, optimizer: torch.optim.Optimizer
 ) -> tuple[int, list[dict[str, Any]]]:
     """Put the state of a run where it was: gives the epochs done, and their figures.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
-from ranfer.augment import augment, cover, mix
+from ranfer.augment import augment, draw_over, mix
 from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
 from ranfer.config import DataConfig, TrainConfig
@@ -37,7 +37,7 @@ from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learn
 from ranfer.protocol import has_learnt, learnt_by
 from ranfer.provenance import revision
 from ranfer.regions import regions_of
-from ranfer.run_state import append_metrics, differences, read_state, rewrite_metrics, write_state
+from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
 from ranfer.training_faces import Faces, batches, divide, find_points, load_faces
 from ranfer.vocab import Expression
@@ -110,7 +110,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
         was = go_on_from(model, config.initial)
         for line in differences(was.model_dump(mode="json"), config.model.model_dump(mode="json"), "model"):
             console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
-    told = protocol(config, dataset, learn, known)  # before teachers give every expression a share
+    record = training_record(config, dataset, learn, known)  # before teachers give every expression a share
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
         with _counting(console, "asking the teachers", len(learn.samples)) as progress:
@@ -125,11 +125,11 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
         "config": config.model_dump(mode="json"),
         "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(config.start), **teaching},
         "revision": revision(),
-        "training": told,
+        "training": record,
     }
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
-        done, history = read_state(out / LAST, about, model, average, optimizer)
+        done, history = restore(out / LAST, about, model, average, optimizer)
         if valid and config.choose_by == "log_loss" and "valid_temperature" not in history[0]:
             raise CheckpointError(f"{out / LAST}: its log losses are those before temperature scaling; train anew")
         console.print(f"resuming after epoch {done} of {config.epochs}", highlight=False)
@@ -228,7 +228,7 @@ def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss
     return min(history, key=lambda past: past["valid_log_loss"])
 
 
-def protocol(config: TrainConfig, dataset: Dataset, learn: Faces, known: Sequence[str]) -> dict[str, Any]:
+def training_record(config: TrainConfig, dataset: Dataset, learn: Faces, known: Sequence[str]) -> dict[str, Any]:
     """What a report must say of a run, for its figures to be compared: plain values, kept with the weights.
 
     ``known``: what its initial weights and teachers have learnt.
@@ -267,7 +267,7 @@ def training_step(
     device: torch.device,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
-    covered, targets = cover(faces.images(chosen).to(device), config.augment.occlude), faces.targets[chosen]
+    covered, targets = draw_over(faces.images(chosen).to(device), config.augment.occlude), faces.targets[chosen]
     images = resize(covered.float() / 255, config.model.resolution)
     images, points = augment(images, config.augment, None if faces.points is None else faces.points[chosen])
     images, targets = mix(images, targets, config.augment)

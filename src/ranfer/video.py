@@ -19,7 +19,7 @@ from ranfer.images import check_file
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
 FPS = 5.0  # looked at in a second unless told otherwise: an expression lasts half a second and more
 ALL = 1e6  # looked at in a second: every frame
-SLACK = 0.01  # of the time between two frames to look at, by which one may come early: times are rounded
+SLACK = 0.01  # a frame may come early by this share of the time between two of them, because times are rounded
 ROUNDED = 0.001  # seconds: to these, some formats round times
 MOST_PIXELS = 178_000_000  # of a frame, as of a picture
 SLOWEST, FASTEST = 0.1, 240.0  # frames a second that a drawn video can have

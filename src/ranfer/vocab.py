@@ -100,8 +100,8 @@ class Pose(NamedTuple):
 class Attributes:
     """What hides a face from recognition, as estimated or as people said it.
 
-    occlusion: how probable each kind is, 0 to 1; of people's labels, the share of them. A kind that is not in it is
-        untold, so that an estimate, and whoever was asked for all kinds, tells all of :data:`ESTIMATED`.
+    occlusion: how probable each kind is, 0 to 1; of people's labels, the share of them. A kind that is missing is
+        unknown; estimates give all of :data:`ESTIMATED`.
     pose: None where nobody said it.
     turned: of people's labels, the degrees (0, 30 or 45) that yaw or pitch exceed; None where nobody said it.
     codes: a dataset's own codes, as they are, by the name of their source.

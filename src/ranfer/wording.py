@@ -17,6 +17,13 @@ def percent(figure: Figure | None, digits: int = 2) -> str:
     return f"{100 * figure.value:.{digits}f} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
 
 
+def plain(figure: Figure | None) -> str:
+    """``0.283 (0.267 to 0.299)``: a figure that is no share."""
+    if figure is None or not math.isfinite(figure.value):
+        return "-"
+    return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
+
+
 def points(figure: Figure | None) -> str:
     """``+1.47 (+0.32 to +2.62)``: a difference of shares and its interval in percentage points."""
     if figure is None or not math.isfinite(figure.value):

@@ -40,7 +40,7 @@ class Estimate(NamedTuple):
     def visibility(self, boxes: Float[np.ndarray, "b r 4"]) -> Float[np.ndarray, "b r"]:
         """Which share of each region shows the face itself: the mean of the grid over the region, 0 to 1.
 
-        What lies beyond the face counts as its border does not: not at all.
+        Parts of a region beyond the face are left out of the mean.
         """
         rows = _overlaps(boxes[..., 1], boxes[..., 3], self.visible.shape[1])
         columns = _overlaps(boxes[..., 0], boxes[..., 2], self.visible.shape[2])

@@ -5,7 +5,7 @@ They serve training, the model of attributes, and the test of robustness. What t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -89,6 +89,7 @@ _TRAITS: dict[Kind, _Trait] = {
     Kind.WATERMARK: _Trait(laid.watermark, None, (0.5, 0.6), 1.5, 0.0, 0.0),
     Kind.BLOCK: _Trait(laid.block, None, (0.5, 0.5), 1, 0.0, 0.1, wander=0.3),
 }
+_SEEN_THROUGH = {Kind.GLASSES, Kind.SUNGLASSES, Kind.WATERMARK}  # however large, they cover nothing else
 _OVAL = arc(0.5, 0.52, 0.38, 0.5)  # the face, in mean-face coordinates
 _ZONES = {  # half of one of these must be gone for it to count as covered
     _UPPER: np.array([(0.2, 0.16), (0.8, 0.16), (0.8, 0.46), (0.2, 0.46)]),
@@ -103,7 +104,7 @@ class Occluded:
 
     mask: by pixel, the share of the face's own light that is gone: 1 under an opaque thing, the tint of a lens, the
         strength of a contact shadow, and exactly 0 where the face is as it was.
-    share: of the face's oval that is gone, the mean of the mask over it.
+    share: of the face's oval that the thing covers, its shadow and blur left aside.
     """
 
     face: UInt8[np.ndarray, "h w c"]
@@ -130,7 +131,7 @@ def occlude(
             can; what it came to is told by the result.
 
     Raises:
-        DataError: the face is no such array, or the landmarks are no five finite points.
+        DataError: the face is no such array, or the landmarks are no five finite points that lie apart.
     """
     height, width, channels = _check(face, landmarks)
     if share is not None and not 0 <= share < 1:
@@ -154,7 +155,7 @@ def occlude(
     layer = draw(rng.uniform(0.9, 1.12)) if share is None else _scaled_to(share, draw, oval)
     covered = _mean(layer[..., -1], oval)
     face, mask = blend(face, layer, photo, rng, trait.round, trait.shadow)
-    occlusion = _occlusion(trait, layer[..., -1], to_pixels) if covered else frozenset()
+    occlusion = _occlusion(kind, layer[..., -1], to_pixels) if covered else frozenset()
     return Occluded(face, mask, kind, occlusion, covered)
 
 
@@ -162,16 +163,14 @@ def draw_random(
     face: UInt8[np.ndarray, "h w c"],
     rng: np.random.Generator,
     landmarks: Float[np.ndarray, "5 2"] | None = None,
-    weights: Mapping[Kind, float] | None = None,
 ) -> Occluded:
-    """A face with a thing of a kind drawn by lot, as for training; without ``weights``, by our own.
+    """A face with a thing of a kind drawn by lot, as for training.
 
     Raises:
         DataError: as of :func:`occlude`.
     """
-    chances = {kind: trait.weight for kind, trait in _TRAITS.items()} if weights is None else weights
-    steps = np.cumsum(list(chances.values()))
-    kind = list(chances)[int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))]
+    steps = np.cumsum([trait.weight for trait in _TRAITS.values()])
+    kind = list(_TRAITS)[int(np.searchsorted(steps, rng.random() * steps[-1], side="right"))]
     return occlude(face, kind, rng, landmarks)
 
 
@@ -181,8 +180,10 @@ def _check(face: np.ndarray, landmarks: np.ndarray | None) -> tuple[int, int, in
             f"occluder: expected a uint8 face (h, w, 1 or 3) of at least {SMALLEST} pixels a side, got {face.dtype} "
             f"{face.shape}"
         )
-    if landmarks is not None and (landmarks.shape != (5, 2) or not np.isfinite(landmarks).all()):
-        raise DataError(f"occluder: expected five finite landmarks (5, 2), got {landmarks.tolist()}")
+    if landmarks is not None and (
+        landmarks.shape != (5, 2) or not np.isfinite(landmarks).all() or np.ptp(landmarks, axis=0).max() == 0
+    ):
+        raise DataError(f"occluder: expected five finite landmarks (5, 2) that lie apart, got {landmarks.tolist()}")
     height, width, channels = face.shape
     return height, width, channels
 
@@ -222,17 +223,18 @@ def _inside(
 
 
 def _occlusion(
-    trait: _Trait, opacity: Float32[np.ndarray, "h w"], to_pixels: Float[np.ndarray, "2 3"]
+    kind: Kind, opacity: Float32[np.ndarray, "h w"], to_pixels: Float[np.ndarray, "2 3"]
 ) -> frozenset[Occlusion]:
     """What a kind means, and what else its drawing covers to the greater part."""
-    found = set() if trait.occlusion is None else {trait.occlusion}
-    if trait.shadow == 0 or trait.occlusion is Occlusion.EYEWEAR:
+    meant = _TRAITS[kind].occlusion
+    found = set() if meant is None else {meant}
+    if kind in _SEEN_THROUGH:
         return frozenset(found)
 
     def gone(zone: Float[np.ndarray, "n 2"]) -> float:
         return _mean(opacity, _inside(zone, to_pixels, opacity.shape))
 
-    found |= {kind for kind, zone in _ZONES.items() if kind not in found and gone(zone) > 0.5}
+    found |= {part for part, zone in _ZONES.items() if part not in found and gone(zone) > 0.5}
     if not found and max(map(gone, _CHEEKS)) > 0.5:
         found.add(Occlusion.SIDE)
     return frozenset(found)

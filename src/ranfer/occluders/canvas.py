@@ -52,7 +52,7 @@ class Canvas:
         """Several lines alike."""
         thick = max(1, round(width * self._scale))
         cuts = np.cumsum([len(points) for points in many])[:-1]
-        placed = np.split(self._place(np.concatenate(many)), cuts) if len(many) > 1 else [self._place(many[0])]
+        placed = np.split(self._place(np.concatenate(many)), cuts)
         cv2.polylines(self.sheet, placed, closed, self._ink(colour, opacity), thick, cv2.LINE_AA, _SHIFT)
 
     def text(self, text: str, at: tuple[float, float], height: float, colour: Colour, opacity: float) -> None:
