@@ -1,4 +1,4 @@
-"""What the documentation says can be run: the examples of docstrings, and the Python of the README and of the guides."""
+"""What the documentation says can be run: the examples of docstrings, and the Python of README and guides."""
 
 import ast
 import doctest
