@@ -1,4 +1,4 @@
-"""What the documentation says can be run: the examples of docstrings, and the Python of docs/recognition.md."""
+"""What the documentation says can be run: the examples of docstrings, and the Python of README and guides."""
 
 import ast
 import doctest
@@ -14,7 +14,8 @@ from ranfer.demo import PORTRAIT
 from ranfer.images import decode_image
 
 ROOT = Path(ranfer.__file__).parent
-GUIDE = Path(__file__).parent.parent / "docs" / "recognition.md"
+CHECKOUT = Path(__file__).parent.parent
+GUIDES = {"README.md": 1, "docs/recognition.md": 4, "docs/api.md": 2}  # with how many pieces of Python each
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
@@ -44,9 +45,29 @@ def test_an_example_gives_what_its_docstring_says(module, text, here):
     assert tried and not failed, "".join(said)
 
 
-def test_the_python_of_the_guide_runs_from_top_to_bottom(here):
-    snippets = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), flags=re.M | re.S)
-    assert len(snippets) >= 3
+@pytest.mark.parametrize(("name", "pieces"), GUIDES.items())
+def test_the_python_of_a_guide_runs_from_top_to_bottom(name, pieces, here):
+    guide = CHECKOUT / name
+    snippets = re.findall(r"^```python\n(.*?)^```$", guide.read_text(encoding="utf-8"), flags=re.M | re.S)
+    assert len(snippets) == pieces
     names = {}
     for snippet in snippets:
-        exec(compile(snippet, str(GUIDE), "exec"), names)
+        exec(compile(snippet, str(guide), "exec"), names)
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), CHECKOUT / "docs" / "results" / "README.md"]
+    broken = []
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if not link.startswith("https://") and not (target.exists() and (not anchor or anchor in anchors(target))):
+                broken.append(f"{page.name}: {link}")
+    assert broken == []
+
+
+def anchors(page):
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
