@@ -327,6 +327,6 @@ def _collect(
 def _row(table: ExperimentConfig, name: str, seeds: tuple[int, ...], config: TrainConfig, dataset: Dataset) -> Row:
     faces = int(label(divide(dataset, config.data)[0], config.data.label_rule).kept.sum())
     cost = multiply_adds(config.model)
-    faces -= faces % config.batch  # what is left over after the last full batch waits for another epoch
+    faces -= faces % config.batch  # those after the last full batch are not used in an epoch
     start = table.rows[name].starts_from
     return Row(table.rows[name].changes, seeds, config.epochs, cost, cost * faces * config.epochs, start)

@@ -112,7 +112,7 @@ def find_points(
 def batches(faces: Faces, config: TrainConfig, epoch: int, rank: int, world: int) -> Iterator[Int[np.ndarray, " b"]]:
     """The indices of an epoch's batches for one of ``world`` processes: each face once, or balanced over expressions.
 
-    All batches are of one size: what is left over at the end of an epoch waits for the next one's order.
+    All batches are of one size: faces after the last full one are not used in this epoch.
     """
     generator = np.random.default_rng([config.seed, epoch])
     n = len(faces.samples)
