@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -307,6 +309,23 @@ def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
     ]
     assert "Krippendorff's alpha" in found.stdout and "right on gold" in found.stdout
     assert (tmp_path / "out" / "agreement.png").stat().st_size > 5000
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_the_page_keeps_an_answer_until_it_is_saved_or_refused_for_good():
+    script = Path(__file__).parent / "browser" / "outbox.test.mjs"
+    found = subprocess.run(["node", "--test", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+def test_links_and_what_waits_in_a_browser_belong_to_one_person_and_one_database(study, tmp_path):
+    def known(name):
+        return Client(study(), name).get("/api/session")["study"]
+
+    before = known("anna")
+    assert known("anna") == before != known("ben")
+    (tmp_path / "a.sqlite").rename(tmp_path / "b.sqlite")
+    assert known("anna") != before
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):

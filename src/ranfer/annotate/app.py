@@ -5,6 +5,7 @@ Every address but the page itself wants ``Authorization: Bearer TOKEN``, and giv
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import io
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,8 @@ def create_app(study: Study) -> FastAPI:
         past = study.store.latest(person.name, 40)
         return {
             "annotator": person.name,
+            # Of the person and the database, as the token is: whose answers wait in a browser.
+            "study": hashlib.sha256(person.token.encode()).hexdigest()[:16],
             "adjudicator": person.adjudicator,
             "data": f"{study.dataset.name}:{study.dataset.path.name}",
             "questions": [
