@@ -169,8 +169,6 @@ def test_what_is_no_annotation_database_is_refused(tmp_path):
     assert (tmp_path / "theirs.sqlite").read_bytes() == content
     with pytest.raises(DataError, match=r"a\.jsonl: file is not a database"):
         Store(str(tmp_path / "a.jsonl"))
-    with pytest.raises(ConfigError, match="--database nonsense://x"):
-        Store("nonsense://x")
     with pytest.raises(DataError, match="holds no annotations yet"):
         Store(str(tmp_path / "new.sqlite")).study()
 
@@ -179,3 +177,34 @@ def test_a_password_is_not_shown(tmp_path):
     with pytest.raises(DataError) as error:
         Store("postgresql+psycopg://lab:secret@127.0.0.1:9/none?connect_timeout=2")
     assert "secret" not in str(error.value) and "***" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo://lab:secret@host/x",
+        "mysql+pymysql://lab:secret@host/x",
+        "postgresql+foo://lab:secret@host/x",
+        "postgresql+psycopg://lab:secret@host:port/x",
+        "postgresql+psycopg://lab:an@secret@host/x",
+        "postgresql+psycopg://lab:an@other/secret@host/x",
+        "sqlite://lab:secret@host/x",
+        "sqlite:///x?timeout=secret",
+        "://secret",
+    ],
+)
+def test_a_url_that_is_malformed_or_of_another_kind_is_refused_without_its_password(url):
+    with pytest.raises(ConfigError, match=r"^--database [a-z+]*://\.\.\.: expected SQLite or PostgreSQL") as error:
+        Store(url)
+    assert "secret" not in str(error.value) and error.value.__suppress_context__
+
+
+def test_a_password_in_a_query_is_not_shown(tmp_path):
+    with pytest.raises(DataError) as error:
+        Store("postgresql+psycopg://lab@127.0.0.1:9/none?connect_timeout=2&password=secret")
+    assert "secret" not in str(error.value) and "lab@127.0.0.1:9/none" in str(error.value)
+
+
+def test_a_file_may_have_any_name(tmp_path):
+    Store(str(tmp_path / "a?b%40.sqlite")).close()
+    assert (tmp_path / "a?b%40.sqlite").is_file()

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from ranfer.annotate.questions import Said
 from ranfer.errors import ConfigError, DataError
 
 Status = Literal["answered", "unsure", "skipped"]
 MAGIC = b"SQLite format 3\0"
+BACKENDS = ("sqlite", "postgresql")  # whose indexes may hold some rows only, on which the answers rely
 
 _metadata = sql.MetaData()
 _study = sql.Table(
@@ -89,20 +90,29 @@ class Store:
     """The answers of a study; without ``create`` they must be there, and nothing is made.
 
     Raises:
-        ConfigError: no such kind of database, or its driver is not installed.
+        ConfigError: neither SQLite nor PostgreSQL, a malformed URL, or its driver is not installed.
         DataError: it cannot be opened.
     """
 
     def __init__(self, database: str, create: bool = True) -> None:
-        self.name = database if "://" not in database else sql.make_url(database).render_as_string(hide_password=True)
         if not create and not is_database(database):
             raise DataError(f"{database}: no annotation database")
+        scheme, is_url, _ = database.partition("://")
+        shown = f"{scheme}://..." if is_url else database  # in what is malformed, the password may be anywhere
         try:
-            self._engine = sql.create_engine(database if "://" in database else f"sqlite:///{database}")
-        except (NoSuchModuleError, ArgumentError) as error:
-            raise ConfigError(f"--database {database}: {error}") from error
+            url = sql.make_url(database) if is_url else sql.URL.create("sqlite", database=database)
+            torn = (
+                url.password and "@" in f"{url.host}{url.database}"
+            )  # a part of the password counts as something else
+            if torn or url.get_backend_name() not in BACKENDS:
+                raise ArgumentError
+            self._engine = sql.create_engine(url)
         except ModuleNotFoundError as error:
-            raise ConfigError(f"--database {self.name}: needs {error.name}; pip install 'ranfer[postgres]'") from error
+            raise ConfigError(f"--database {shown}: needs {error.name}; pip install 'ranfer[postgres]'") from error
+        except (ArgumentError, ValueError):
+            wanted = "expected SQLite or PostgreSQL, as FILE or postgresql+psycopg://USER@HOST/NAME"
+            raise ConfigError(f"--database {shown}: {wanted}; in passwords, %40 stands for @ and %2F for /") from None
+        self.name = url.set(query={}).render_as_string(hide_password=True) if is_url else database
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine, create)
         self._writing = self._engine.execution_options(writing=True)
