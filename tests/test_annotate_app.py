@@ -16,7 +16,6 @@ from layouts import save
 from ranfer.annotate.app import create_app
 from ranfer.annotate.guard import LARGEST, guarded
 from ranfer.annotate.questions import choose
-from ranfer.annotate.store import Store
 from ranfer.annotate.study import open_study
 from ranfer.data import open_dataset
 from ranfer.data.attributes import read_attributes, write_attributes
@@ -48,12 +47,10 @@ def rng_faces():
 
 @pytest.fixture
 def study(faces, tmp_path):
-    def study(annotators=("anna", "ben"), adjudicators=("judge",), names="occlusion", **options):
-        store = Store(str(tmp_path / "a.sqlite"))
+    def study(annotators=("anna", "ben"), adjudicators=("judge",), names="occlusion", database="a.sqlite", **options):
+        data, path = open_dataset(f"folder:{faces}"), str(tmp_path / database)
         questions, actions = choose(names)
-        return open_study(
-            open_dataset(f"folder:{faces}"), "all", store, questions, actions, annotators, adjudicators, **options
-        )
+        return open_study(data, "all", path, questions, actions, annotators, adjudicators, **options)
 
     return study
 
@@ -287,6 +284,19 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     run("annotate", "export", database, *data, "--out", out, "--shares", "--format", "attributes")
     shared = read_attributes(out / "attributes.jsonl").records
     assert shared["face02"].occlusion[Occlusion.UPPER] == 0.5
+    told = run("annotate", "export", database, *data, "--out", tmp_path / "none", "--format", ",", status=2).stderr
+    assert told.startswith("--format: expected some of manifest, lists") and not (tmp_path / "none").exists()
+
+
+def test_a_study_that_is_refused_leaves_no_database_behind(faces, tmp_path):
+    (tmp_path / "wrong.txt").write_text("face99\n")
+    words = ("--attributes", "occlusion", "--annotator", "anna", "--database", tmp_path / "new.sqlite")
+    for wrong in (
+        ("nosuch",),
+        *(("all", option, tmp_path / "wrong.txt") for option in ("--faces", "--gold", "--prefill")),
+    ):
+        run("annotate", "serve", "--data", f"folder:{faces}", *words, "--split", *wrong, status=1)
+        assert not (tmp_path / "new.sqlite").exists()
 
 
 def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
@@ -318,14 +328,12 @@ def test_the_page_keeps_an_answer_until_it_is_saved_or_refused_for_good():
     assert found.returncode == 0, found.stdout
 
 
-def test_links_and_what_waits_in_a_browser_belong_to_one_person_and_one_database(study, tmp_path):
-    def known(name):
-        return Client(study(), name).get("/api/session")["study"]
+def test_what_waits_in_a_browser_belongs_to_one_person_and_one_database(study):
+    def known(name, database="a.sqlite"):
+        return Client(study(database=database), name).get("/api/session")["study"]
 
-    before = known("anna")
-    assert known("anna") == before != known("ben")
-    (tmp_path / "a.sqlite").rename(tmp_path / "b.sqlite")
-    assert known("anna") != before
+    assert known("anna") == known("anna")
+    assert len({known("anna"), known("ben"), known("anna", "b.sqlite")}) == 3
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):

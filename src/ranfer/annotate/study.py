@@ -67,7 +67,7 @@ class Study:
 def open_study(
     dataset: Dataset,
     split: str,
-    store: Store,
+    database: str,
     questions: Sequence[Question],
     actions: Mapping[str, str],
     annotators: Sequence[str],
@@ -81,7 +81,7 @@ def open_study(
 ) -> Study:
     """A study of the faces of a split, or of those of them that a list names.
 
-    Links stay the same as long as the database does.
+    Links stay the same as long as the database does. One that is not there is made, once all else is in order.
 
     Raises:
         ConfigError: names that are repeated or empty, an order that needs estimates, a database of another study.
@@ -99,18 +99,6 @@ def open_study(
     if odd := [repr(sample.id) for sample in samples if not _is_text(sample.id)]:
         raise DataError(f"{dataset.path}: ids that no database can hold: {first_few(odd)}")
     by_id = {sample.id: sample for sample in samples}
-    about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
-    secret = store.begin_study(about)
-    for name in names:
-        given = store.latest(name, 1)
-        if given and given[0].final != (name in adjudicators):
-            raise ConfigError(
-                f"{name}: was {'adjudicator' if given[0].final else 'annotator'} before, and cannot change"
-            )
-    people = [
-        Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
-        for name in names
-    ]
 
     def told(path: Path | None) -> dict[str, Attributes]:
         if path is None:
@@ -118,7 +106,19 @@ def open_study(
         return {face.sample.id: face.attributes for face in open_source(path, dataset, split).faces}
 
     known = {face: attributes for face, attributes in told(gold).items() if face in by_id}
-    return Study(dataset, by_id, questions, actions, store, people, order, told(prefill), blind, known)
+    estimates = told(prefill)
+    about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
+    store = Store(database)
+    secret = store.begin_study(about)
+    for name in names:
+        decides = name in adjudicators
+        if store.standing(name, final=not decides):
+            raise ConfigError(f"{name}: was {'annotator' if decides else 'adjudicator'} before, and cannot change")
+    people = [
+        Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
+        for name in names
+    ]
+    return Study(dataset, by_id, questions, actions, store, people, order, estimates, blind, known)
 
 
 def _is_text(name: str) -> bool:

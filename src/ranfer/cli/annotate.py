@@ -90,6 +90,8 @@ def export(
     from ranfer.data.exchange import export_subsets, open_source
 
     chosen = [name.strip() for name in formats.split(",") if name.strip()]
+    if not chosen:
+        raise ConfigError(f"--format: expected some of {', '.join(FORMATS)}")
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise ConfigError(f"--format: no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
     limits = _thresholds(threshold or [])
@@ -148,16 +150,14 @@ def serve(
     _need_extra()
     from ranfer.annotate.questions import choose
     from ranfer.annotate.serve import serve
-    from ranfer.annotate.store import Store
     from ranfer.annotate.study import open_study
     from ranfer.data import open_dataset
 
     questions, actions = choose(attributes, key or [])
-    opened = open_dataset(data)
     study = open_study(
-        opened,
+        open_dataset(data),
         split,
-        Store(database),
+        database,
         questions,
         actions,
         annotator,
