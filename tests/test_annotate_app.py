@@ -131,7 +131,31 @@ def test_undoing_opens_a_face_again(study):
     found = anna.http.delete(f"/api/answers/{ticket}")
     assert found.json() == {"id": first, "suggested": {}, "answer": None, "others": []}
     assert anna.get("/api/faces?n=1")["faces"][0]["id"] == first
-    assert "gave no answer" in anna.http.delete(f"/api/answers/{'0' * 32}").json()["error"]
+    unknown = anna.http.delete(f"/api/answers/{'0' * 32}")
+    assert unknown.status_code == 404 and "gave no answer" in unknown.json()["error"]
+
+
+def test_of_a_database_with_other_faces_only_those_that_are_asked_count(study, tmp_path):
+    everything = study()
+    anna, ben = (Client(everything, name) for name in ("anna", "ben"))
+    tickets = [anna.say(f"face{number:02d}", "none")["ticket"] for number in range(6)]
+    for number in range(6):
+        ben.say(f"face{number:02d}", "upper")
+    skipped = {"ticket": "0" * 32, "face": "face06", "status": "skipped"}
+    assert anna.http.post("/api/answers", json=skipped).status_code == 201
+    (tmp_path / "list.txt").write_text("face05\nface07\n")
+    few = study(faces=tmp_path / "list.txt")
+    anna, judge = Client(few, "anna"), Client(few, "judge")
+    session = anna.get("/api/session")
+    assert session["total"] == 2 and [face["id"] for face in session["behind"]] == ["face05"]
+    told = anna.get("/api/faces?n=9")
+    assert told["counts"] == {"answered": 1, "unsure": 0, "skipped": 0}
+    assert [face["id"] for face in told["faces"]] == ["face07"]
+    anna.say("face07", "none")
+    assert anna.get("/api/faces?n=9")["faces"] == []
+    assert [face["id"] for face in judge.get("/api/faces?n=9")["faces"]] == ["face05"]
+    assert anna.http.delete(f"/api/answers/{tickets[0]}").status_code == 404
+    assert "face00" in few.store.statuses("anna")
 
 
 def test_a_model_fills_in_what_it_believes_unless_annotators_are_to_be_blind(study, tmp_path):

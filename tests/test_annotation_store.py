@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ranfer.annotate.store import Answer, ConflictError, Store, is_database
+from ranfer.annotate.store import Answer, ConflictError, Store, UnknownAnswerError, is_database
 from ranfer.errors import ConfigError, DataError
 
 ABOUT = {"data": "folder:faces", "split": "all", "attributes": ["occlusion"]}
@@ -90,17 +90,20 @@ def test_undoing_brings_back_what_was_replaced_and_then_opens_the_face(store):
     store.add(answer("t1"))
     store.add(answer("t2", kinds=("side",), replaces="t1"))
     with pytest.raises(ConflictError, match="answered anew"):
-        store.undo("anna", "t1")
-    assert store.undo("anna", "t2") == "a"
+        store.undo("anna", "t1", {"a"})
+    with pytest.raises(UnknownAnswerError, match="to a face that is asked here"):
+        store.undo("anna", "t2", {"b"})
+    assert [found.ticket for found in store.standing()] == ["t2"]
+    assert store.undo("anna", "t2", {"a"}) == "a"
     assert [found.ticket for found in store.standing()] == ["t1"]
-    store.undo("anna", "t2")  # sent twice
-    store.undo("anna", "t1")
+    store.undo("anna", "t2", {"a"})  # sent twice
+    store.undo("anna", "t1", {"a"})
     assert store.standing() == []
     store.add(answer("t5"))
-    with pytest.raises(DataError, match="anna gave no answer 'none'"):
-        store.undo("anna", "none")
-    with pytest.raises(DataError, match="ben gave no answer"):
-        store.undo("ben", "t5")
+    with pytest.raises(UnknownAnswerError, match="anna gave no answer 'none'"):
+        store.undo("anna", "none", {"a"})
+    with pytest.raises(UnknownAnswerError, match="ben gave no answer"):
+        store.undo("ben", "t5", {"a"})
 
 
 @pytest.mark.parametrize("replaces", [None, "first"])
@@ -143,9 +146,9 @@ def test_progress_and_history_are_each_annotators_own(store):
     for number in range(5):
         store.add(answer(f"t{number}", f"f{number}")._replace(status="skipped" if number < 2 else "answered"))
     store.add(answer("b", "f0", "ben"))
-    assert store.counts("anna") == {"answered": 3, "unsure": 0, "skipped": 2}
-    assert [found.face for found in store.latest("anna", 2)] == ["f4", "f3"]
-    assert [found.face for found in store.latest("anna", 5, "skipped")] == ["f0", "f1"]
+    statuses = ["skipped", "skipped", "answered", "answered", "answered"]
+    assert list(store.statuses("anna").items()) == [(f"f{n}", status) for n, status in enumerate(statuses)]
+    assert store.statuses("ben") == {"f0": "answered"}
     assert store.passed(["f0", "f4", "f9"], "ben") == {"f0"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +73,10 @@ class Answer(NamedTuple):
 
 class ConflictError(DataError):
     """An answer to a face that has another answer by now, from another window."""
+
+
+class UnknownAnswerError(DataError):
+    """An answer that its annotator never gave, or to a face that is not asked."""
 
 
 def is_database(text: str) -> bool:
@@ -209,20 +213,20 @@ class Store:
     def _knows(connection: sql.Connection, ticket: str) -> bool:
         return connection.execute(sql.select(_answer.c.id).where(_answer.c.ticket == ticket)).first() is not None
 
-    def undo(self, annotator: str, ticket: str) -> str:
-        """Take an answer back, so that the one before it stands again, if there was one; gives the face.
+    def undo(self, annotator: str, ticket: str, faces: Container[str]) -> str:
+        """Take an answer to one of the faces back, so that the one before it stands again, if any; gives the face.
 
         Taking back what is taken back already changes nothing.
 
         Raises:
-            DataError: the annotator gave no such answer.
+            UnknownAnswerError: the annotator gave no such answer to any of the faces.
             ConflictError: it was replaced by another one.
         """
         with self._change() as connection:
             mine = (_answer.c.annotator == annotator) & (_answer.c.ticket == ticket)
             row = connection.execute(sql.select(_answer).where(mine)).mappings().first()
-            if row is None:
-                raise DataError(f"{annotator} gave no answer {ticket!r}")
+            if row is None or row["face"] not in faces:
+                raise UnknownAnswerError(f"{annotator} gave no answer {ticket!r} to a face that is asked here")
             if row["undone"] is not None:
                 return str(row["face"])
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -244,18 +248,6 @@ class Store:
             query = query.where(_answer.c.face.in_(faces))
         if final is not None:
             query = query.where(_answer.c.final.is_(final))
-        return self._answers(query)
-
-    def latest(self, annotator: str, n: int, status: Status | None = None) -> list[Answer]:
-        """An annotator's last n standing answers, the latest first; of a status, the first n, the earliest first."""
-        query = sql.select(_answer).where(_answer.c.stands, _answer.c.annotator == annotator).limit(n)
-        if status is None:
-            query = query.order_by(_answer.c.id.desc())
-        else:
-            query = query.where(_answer.c.status == status).order_by(_answer.c.id)
-        return self._answers(query)
-
-    def _answers(self, query: Any) -> list[Answer]:
         with self._look() as connection:
             return [_to_answer(row._asdict()) for row in connection.execute(query)]
 
@@ -266,16 +258,11 @@ class Store:
         with self._look() as connection:
             return set(connection.execute(query).scalars())
 
-    def counts(self, annotator: str) -> dict[Status, int]:
-        """How many faces an annotator answered, was unsure of, and skipped."""
-        query = sql.select(_answer.c.status, sql.func.count()).where(_answer.c.stands, _answer.c.annotator == annotator)
+    def statuses(self, annotator: str) -> dict[str, Status]:
+        """The faces that an annotator answered, was unsure of or skipped, in the order in which the answers came."""
+        query = sql.select(_answer.c.face, _answer.c.status).where(_answer.c.stands, _answer.c.annotator == annotator)
         with self._look() as connection:
-            found = {row[0]: row[1] for row in connection.execute(query.group_by(_answer.c.status))}
-        return {
-            "answered": found.get("answered", 0),
-            "unsure": found.get("unsure", 0),
-            "skipped": found.get("skipped", 0),
-        }
+            return {row.face: row.status for row in connection.execute(query.order_by(_answer.c.id))}
 
     def contested(self) -> list[str]:
         """Faces on which annotators differ, or of which one is unsure, in the order of their ids."""

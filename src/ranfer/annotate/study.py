@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.queue import Order, Queue, in_order, weave_gold
-from ranfer.annotate.store import Store
+from ranfer.annotate.store import Status, Store
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.exchange import open_source
 from ranfer.data.subsets import read_list, resolve
@@ -50,10 +50,15 @@ class Study:
     def queue(self, person: Person) -> Queue:
         """A new queue of somebody's open faces, as things stand: for an adjudicator, those that people differ on."""
         if person.adjudicator:
-            return Queue(self.store.contested(), lambda faces: self.store.passed(faces, None))
+            asked = [face for face in self.store.contested() if face in self.samples]
+            return Queue(asked, lambda faces: self.store.passed(faces, None))
         contested = self.store.contested() if self.order == "disagreements" else ()
         faces = in_order(list(self.samples), person.name, self.order, self.questions, self.estimates, contested)
         return Queue(weave_gold(faces, self.gold), lambda faces: self.store.passed(faces, person.name))
+
+    def statuses(self, person: Person) -> dict[str, Status]:
+        """What became of the faces that somebody was asked, the earliest first; the database may hold others, too."""
+        return {face: status for face, status in self.store.statuses(person.name).items() if face in self.samples}
 
     def suggested(self, face: str) -> dict[str, Sequence[str]]:
         """What the page fills in beforehand: the estimate's answer, where there is one and nobody is blind."""
