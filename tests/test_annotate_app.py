@@ -155,7 +155,7 @@ def test_of_a_database_with_other_faces_only_those_that_are_asked_count(study, t
     assert anna.get("/api/faces?n=9")["faces"] == []
     assert [face["id"] for face in judge.get("/api/faces?n=9")["faces"]] == ["face05"]
     assert anna.http.delete(f"/api/answers/{tickets[0]}").status_code == 404
-    assert "face00" in few.store.statuses("anna")
+    assert "face00" in few.store.statuses("anna", {"face00"})
 
 
 def test_a_model_fills_in_what_it_believes_unless_annotators_are_to_be_blind(study, tmp_path):

@@ -147,8 +147,10 @@ def test_progress_and_history_are_each_annotators_own(store):
         store.add(answer(f"t{number}", f"f{number}")._replace(status="skipped" if number < 2 else "answered"))
     store.add(answer("b", "f0", "ben"))
     statuses = ["skipped", "skipped", "answered", "answered", "answered"]
-    assert list(store.statuses("anna").items()) == [(f"f{n}", status) for n, status in enumerate(statuses)]
-    assert store.statuses("ben") == {"f0": "answered"}
+    expected = [(f"f{number}", status) for number, status in enumerate(statuses)]
+    assert list(store.statuses("anna", dict(expected)).items()) == expected
+    assert store.statuses("anna", {"f1", "f9"}) == {"f1": "skipped"}
+    assert store.statuses("ben", dict(expected)) == {"f0": "answered"}
     assert store.passed(["f0", "f4", "f9"], "ben") == {"f0"}
 
 

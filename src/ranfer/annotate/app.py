@@ -88,7 +88,7 @@ def create_app(study: Study) -> FastAPI:
     def session(person: Someone) -> dict[str, Any]:
         """Who is asked what, and the last faces; the page begins with this."""
         queues[person.name] = study.queue(person)
-        past = list(study.statuses(person))[-40:]
+        past = list(study.store.statuses(person.name, study.samples))[-40:]
         return {
             "annotator": person.name,
             # Of the person and the database, as the token is: whose answers wait in a browser.
@@ -110,7 +110,7 @@ def create_app(study: Study) -> FastAPI:
         """The next n open faces, then skipped ones, and how many are done."""
         if person.name not in queues:
             queues[person.name] = study.queue(person)
-        said = study.statuses(person)
+        said = study.store.statuses(person.name, study.samples)
         ahead = queues[person.name].ahead(n) or [face for face, status in said.items() if status == "skipped"][:n]
         counts = Counter(said.values())
         return {"faces": shown(person, ahead), "counts": {status: counts[status] for status in get_args(Status)}}

@@ -50,9 +50,6 @@ _stands = sql.text("stands")
 sql.Index(
     "one_stands", _answer.c.annotator, _answer.c.face, unique=True, sqlite_where=_stands, postgresql_where=_stands
 )
-sql.Index(
-    "by_status", _answer.c.annotator, _answer.c.status, _answer.c.id, sqlite_where=_stands, postgresql_where=_stands
-)
 sql.Index("by_face", _answer.c.face, sqlite_where=_stands, postgresql_where=_stands)
 
 
@@ -258,11 +255,12 @@ class Store:
         with self._look() as connection:
             return set(connection.execute(query).scalars())
 
-    def statuses(self, annotator: str) -> dict[str, Status]:
-        """The faces that an annotator answered, was unsure of or skipped, in the order in which the answers came."""
+    def statuses(self, annotator: str, faces: Container[str]) -> dict[str, Status]:
+        """Those of the faces that an annotator answered, was unsure of or skipped, in the order of the answers."""
         query = sql.select(_answer.c.face, _answer.c.status).where(_answer.c.stands, _answer.c.annotator == annotator)
         with self._look() as connection:
-            return {row.face: row.status for row in connection.execute(query.order_by(_answer.c.id))}
+            found = connection.execute(query.order_by(_answer.c.id))
+            return {face: status for face, status in found if face in faces}
 
     def contested(self) -> list[str]:
         """Faces on which annotators differ, or of which one is unsure, in the order of their ids."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.queue import Order, Queue, in_order, weave_gold
-from ranfer.annotate.store import Status, Store
+from ranfer.annotate.store import Store
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.exchange import open_source
 from ranfer.data.subsets import read_list, resolve
@@ -31,7 +31,8 @@ class Person:
 class Study:
     """Everything that the page needs.
 
-    samples: the faces that are asked, by id.  actions: keys that are no answers, by what they do.
+    samples: the faces that are asked, by id; the database may hold answers to others, too.
+    actions: keys that are no answers, by what they do.
     estimates: what a model or another file says of faces; ``blind`` uses it for the order alone.
     gold: faces whose answer is known, and that annotators meet among the others.
     """
@@ -55,10 +56,6 @@ class Study:
         contested = self.store.contested() if self.order == "disagreements" else ()
         faces = in_order(list(self.samples), person.name, self.order, self.questions, self.estimates, contested)
         return Queue(weave_gold(faces, self.gold), lambda faces: self.store.passed(faces, person.name))
-
-    def statuses(self, person: Person) -> dict[str, Status]:
-        """What became of the faces that somebody was asked, the earliest first; the database may hold others, too."""
-        return {face: status for face, status in self.store.statuses(person.name).items() if face in self.samples}
 
     def suggested(self, face: str) -> dict[str, Sequence[str]]:
         """What the page fills in beforehand: the estimate's answer, where there is one and nobody is blind."""
