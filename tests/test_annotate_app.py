@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,6 @@ from layouts import save
 from ranfer.annotate.app import create_app
 from ranfer.annotate.guard import LARGEST, guarded
 from ranfer.annotate.questions import choose
-from ranfer.annotate.store import Store
 from ranfer.annotate.study import open_study
 from ranfer.data import open_dataset
 from ranfer.data.attributes import read_attributes, write_attributes
@@ -46,12 +47,10 @@ def rng_faces():
 
 @pytest.fixture
 def study(faces, tmp_path):
-    def study(annotators=("anna", "ben"), adjudicators=("judge",), names="occlusion", **options):
-        store = Store(str(tmp_path / "a.sqlite"))
+    def study(annotators=("anna", "ben"), adjudicators=("judge",), names="occlusion", database="a.sqlite", **options):
+        data, path = open_dataset(f"folder:{faces}"), str(tmp_path / database)
         questions, actions = choose(names)
-        return open_study(
-            open_dataset(f"folder:{faces}"), "all", store, questions, actions, annotators, adjudicators, **options
-        )
+        return open_study(data, "all", path, questions, actions, annotators, adjudicators, **options)
 
     return study
 
@@ -132,7 +131,31 @@ def test_undoing_opens_a_face_again(study):
     found = anna.http.delete(f"/api/answers/{ticket}")
     assert found.json() == {"id": first, "suggested": {}, "answer": None, "others": []}
     assert anna.get("/api/faces?n=1")["faces"][0]["id"] == first
-    assert "gave no answer" in anna.http.delete(f"/api/answers/{'0' * 32}").json()["error"]
+    unknown = anna.http.delete(f"/api/answers/{'0' * 32}")
+    assert unknown.status_code == 404 and "gave no answer" in unknown.json()["error"]
+
+
+def test_of_a_database_with_other_faces_only_those_that_are_asked_count(study, tmp_path):
+    everything = study()
+    anna, ben = (Client(everything, name) for name in ("anna", "ben"))
+    tickets = [anna.say(f"face{number:02d}", "none")["ticket"] for number in range(6)]
+    for number in range(6):
+        ben.say(f"face{number:02d}", "upper")
+    skipped = {"ticket": "0" * 32, "face": "face06", "status": "skipped"}
+    assert anna.http.post("/api/answers", json=skipped).status_code == 201
+    (tmp_path / "list.txt").write_text("face05\nface07\n")
+    few = study(faces=tmp_path / "list.txt")
+    anna, judge = Client(few, "anna"), Client(few, "judge")
+    session = anna.get("/api/session")
+    assert session["total"] == 2 and [face["id"] for face in session["behind"]] == ["face05"]
+    told = anna.get("/api/faces?n=9")
+    assert told["counts"] == {"answered": 1, "unsure": 0, "skipped": 0}
+    assert [face["id"] for face in told["faces"]] == ["face07"]
+    anna.say("face07", "none")
+    assert anna.get("/api/faces?n=9")["faces"] == []
+    assert [face["id"] for face in judge.get("/api/faces?n=9")["faces"]] == ["face05"]
+    assert anna.http.delete(f"/api/answers/{tickets[0]}").status_code == 404
+    assert "face00" in few.store.statuses("anna", {"face00"})
 
 
 def test_a_model_fills_in_what_it_believes_unless_annotators_are_to_be_blind(study, tmp_path):
@@ -285,6 +308,19 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     run("annotate", "export", database, *data, "--out", out, "--shares", "--format", "attributes")
     shared = read_attributes(out / "attributes.jsonl").records
     assert shared["face02"].occlusion[Occlusion.UPPER] == 0.5
+    told = run("annotate", "export", database, *data, "--out", tmp_path / "none", "--format", ",", status=2).stderr
+    assert told.startswith("--format: expected some of manifest, lists") and not (tmp_path / "none").exists()
+
+
+def test_a_study_that_is_refused_leaves_no_database_behind(faces, tmp_path):
+    (tmp_path / "wrong.txt").write_text("face99\n")
+    words = ("--attributes", "occlusion", "--annotator", "anna", "--database", tmp_path / "new.sqlite")
+    for wrong in (
+        ("nosuch",),
+        *(("all", option, tmp_path / "wrong.txt") for option in ("--faces", "--gold", "--prefill")),
+    ):
+        run("annotate", "serve", "--data", f"folder:{faces}", *words, "--split", *wrong, status=1)
+        assert not (tmp_path / "new.sqlite").exists()
 
 
 def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
@@ -307,6 +343,21 @@ def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
     ]
     assert "Krippendorff's alpha" in found.stdout and "right on gold" in found.stdout
     assert (tmp_path / "out" / "agreement.png").stat().st_size > 5000
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_the_page_keeps_an_answer_until_it_is_saved_or_refused_for_good():
+    script = Path(__file__).parent / "browser" / "outbox.test.mjs"
+    found = subprocess.run(["node", "--test", script], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+def test_what_waits_in_a_browser_belongs_to_one_person_and_one_database(study):
+    def known(name, database="a.sqlite"):
+        return Client(study(database=database), name).get("/api/session")["study"]
+
+    assert known("anna") == known("anna")
+    assert len({known("anna"), known("ben"), known("anna", "b.sqlite")}) == 3
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):

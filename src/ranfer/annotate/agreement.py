@@ -27,7 +27,7 @@ from ranfer.vocab import Attributes
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
 
 
-class Agreement(NamedTuple):
+class Coefficient(NamedTuple):
     """One coefficient: of what, among whom, of how many faces."""
 
     attribute: str
@@ -53,7 +53,7 @@ def measure(
     replicates: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     seed: int = 0,
-) -> list[Agreement]:
+) -> list[Coefficient]:
     """Every coefficient, of each attribute as a whole and of each of its values against the others.
 
     An answer of several values counts as one value of its own where the attribute is taken as a whole. Cohen's kappa is
@@ -61,7 +61,7 @@ def measure(
     alpha that of all and the faces of at least two; it is ordinal where the values are steps of a scale. A coefficient
     is NaN where nobody differs in what they say of any two faces.
     """
-    found: list[Agreement] = []
+    found: list[Coefficient] = []
     people = tuple(sorted({answer.annotator for answer in answers if not answer.final}))
     said = [answer for answer in answers if not answer.final and answer.status == "answered"]
     faces = {face: row for row, face in enumerate(dict.fromkeys(answer.face for answer in said))}
@@ -113,19 +113,19 @@ def _codes(n: int, people: int, given: Mapping[tuple[int, int], int]) -> Codes:
 
 def _coefficients(
     attribute: str, value: str, people: tuple[str, ...], codes: Codes, ordered: bool, replicates: int, seed: int
-) -> list[Agreement]:
+) -> list[Coefficient]:
     kinds = int(codes.max(initial=0)) + 1
 
     def figure(
         name: str, who: tuple[str, ...], rows: Int[np.ndarray, "m k"], of: Callable[[Int[np.ndarray, "m k"]], float]
-    ) -> Agreement:
+    ) -> Coefficient:
         generator = np.random.default_rng(seed)
         drawn = [of(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(replicates if len(rows) else 0)]
         drawn = [one for one in drawn if not math.isnan(one)]
         tail = (1 - LEVEL) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail]) if drawn else (math.nan, math.nan)
         estimate = of(rows) if len(rows) else math.nan
-        return Agreement(attribute, value, name, who, len(rows), Figure(estimate, Interval(float(low), float(high))))
+        return Coefficient(attribute, value, name, who, len(rows), Figure(estimate, Interval(float(low), float(high))))
 
     def cohen(rows: Int[np.ndarray, "m 2"]) -> float:
         table = np.bincount(rows[:, 0] * kinds + rows[:, 1], minlength=kinds**2).reshape(kinds, kinds)
@@ -155,15 +155,13 @@ def _coefficients(
     return found
 
 
-def write_agreement(
-    path: Path, about: Mapping[str, Any], agreements: Sequence[Agreement], gold: Sequence[Gold]
-) -> None:
+def write_agreement(path: Path, about: Mapping[str, Any], found: Sequence[Coefficient], gold: Sequence[Gold]) -> None:
     """The report as JSON, null where a figure is undefined."""
 
-    def plain(row: Agreement | Gold) -> dict[str, Any]:
+    def plain(row: Coefficient | Gold) -> dict[str, Any]:
         numbers = zip(("value", "low", "high"), (row.figure.value, *row.figure.interval), strict=True)
         figures = {name: None if math.isnan(number) else round(number, 6) for name, number in numbers}
         return {name: value for name, value in row._asdict().items() if name != "figure"} | {"figure": figures}
 
-    report = {**about, "level": LEVEL, "agreement": [plain(a) for a in agreements], "gold": [plain(g) for g in gold]}
+    report = {**about, "level": LEVEL, "agreement": [plain(row) for row in found], "gold": [plain(row) for row in gold]}
     write_text(path, json.dumps(report, indent=2) + "\n")

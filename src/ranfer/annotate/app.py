@@ -5,11 +5,13 @@ Every address but the page itself wants ``Authorization: Bearer TOKEN``, and giv
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, get_args
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -20,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException as PlainHTTPException
 
 from ranfer.annotate.queue import Queue
-from ranfer.annotate.store import Answer, ConflictError
+from ranfer.annotate.store import Answer, ConflictError, Status, UnknownAnswerError
 from ranfer.annotate.study import Person, Study
-from ranfer.errors import DataError, ImageError, RanferError
+from ranfer.errors import ImageError, RanferError
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_FACE = 1024  # pixels; a larger picture is sent smaller
@@ -35,7 +37,7 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid")
     ticket: Ticket
     face: str = Field(max_length=1000)
-    status: Literal["answered", "unsure", "skipped"]
+    status: Status
     said: dict[str, list[str]] = Field(default_factory=dict, max_length=10)
     note: str = Field("", max_length=2000)
     seconds: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
@@ -86,9 +88,11 @@ def create_app(study: Study) -> FastAPI:
     def session(person: Someone) -> dict[str, Any]:
         """Who is asked what, and the last faces; the page begins with this."""
         queues[person.name] = study.queue(person)
-        past = study.store.latest(person.name, 40)
+        past = list(study.store.statuses(person.name, study.samples))[-40:]
         return {
             "annotator": person.name,
+            # Of the person and the database, as the token is: whose answers wait in a browser.
+            "study": hashlib.sha256(person.token.encode()).hexdigest()[:16],
             "adjudicator": person.adjudicator,
             "data": f"{study.dataset.name}:{study.dataset.path.name}",
             "questions": [
@@ -98,7 +102,7 @@ def create_app(study: Study) -> FastAPI:
             ],
             "actions": study.actions,
             "total": len(queues[person.name].order),
-            "behind": shown(person, [answer.face for answer in reversed(past)]),
+            "behind": shown(person, past),
         }
 
     @app.get("/api/faces")
@@ -106,10 +110,10 @@ def create_app(study: Study) -> FastAPI:
         """The next n open faces, then skipped ones, and how many are done."""
         if person.name not in queues:
             queues[person.name] = study.queue(person)
-        ahead = queues[person.name].ahead(n)
-        if not ahead:
-            ahead = [answer.face for answer in study.store.latest(person.name, n, "skipped")]
-        return {"faces": shown(person, ahead), "counts": study.store.counts(person.name)}
+        said = study.store.statuses(person.name, study.samples)
+        ahead = queues[person.name].ahead(n) or [face for face, status in said.items() if status == "skipped"][:n]
+        counts = Counter(said.values())
+        return {"faces": shown(person, ahead), "counts": {status: counts[status] for status in get_args(Status)}}
 
     @app.post("/api/answers", status_code=201)
     def add(person: Someone, given: Given) -> dict[str, str]:
@@ -130,10 +134,10 @@ def create_app(study: Study) -> FastAPI:
     @app.delete("/api/answers/{ticket}")
     def undo(person: Someone, ticket: Ticket) -> dict[str, Any]:
         """Take an answer back; gives the face as it stands then."""
-        face = study.store.undo(person.name, ticket)
+        face = study.store.undo(person.name, ticket, study.samples)
         if person.name in queues:
             queues[person.name].reopen(face)
-        return shown(person, [known(face)])[0]
+        return shown(person, [face])[0]
 
     @app.get("/api/image")
     def image(person: Someone, face: str) -> Response:
@@ -163,10 +167,8 @@ def create_app(study: Study) -> FastAPI:
 
     @app.exception_handler(RanferError)
     def failed(request: Request, error: RanferError) -> JSONResponse:
-        status = 409 if isinstance(error, ConflictError) else 422 if isinstance(error, ImageError) else 500
-        if isinstance(error, DataError) and status == 500 and request.method == "DELETE":
-            status = 404
-        return JSONResponse({"error": str(error)}, status)
+        statuses: dict[type[RanferError], int] = {ConflictError: 409, UnknownAnswerError: 404, ImageError: 422}
+        return JSONResponse({"error": str(error)}, statuses.get(type(error), 500))
 
     return app
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from ranfer.annotate.questions import Said
 from ranfer.errors import ConfigError, DataError
 
 Status = Literal["answered", "unsure", "skipped"]
 MAGIC = b"SQLite format 3\0"
+BACKENDS = ("sqlite", "postgresql")  # whose indexes may hold some rows only, on which the answers rely
 
 _metadata = sql.MetaData()
 _study = sql.Table(
@@ -49,9 +50,6 @@ _stands = sql.text("stands")
 sql.Index(
     "one_stands", _answer.c.annotator, _answer.c.face, unique=True, sqlite_where=_stands, postgresql_where=_stands
 )
-sql.Index(
-    "by_status", _answer.c.annotator, _answer.c.status, _answer.c.id, sqlite_where=_stands, postgresql_where=_stands
-)
 sql.Index("by_face", _answer.c.face, sqlite_where=_stands, postgresql_where=_stands)
 
 
@@ -74,6 +72,10 @@ class ConflictError(DataError):
     """An answer to a face that has another answer by now, from another window."""
 
 
+class UnknownAnswerError(DataError):
+    """An answer that its annotator never gave, or to a face that is not asked."""
+
+
 def is_database(text: str) -> bool:
     """Whether this is an annotation database: a URL such as ``postgresql+psycopg://host/name``, or an SQLite file."""
     if "://" in text:
@@ -89,20 +91,29 @@ class Store:
     """The answers of a study; without ``create`` they must be there, and nothing is made.
 
     Raises:
-        ConfigError: no such kind of database, or its driver is not installed.
+        ConfigError: neither SQLite nor PostgreSQL, a malformed URL, or its driver is not installed.
         DataError: it cannot be opened.
     """
 
     def __init__(self, database: str, create: bool = True) -> None:
-        self.name = database if "://" not in database else sql.make_url(database).render_as_string(hide_password=True)
         if not create and not is_database(database):
             raise DataError(f"{database}: no annotation database")
+        scheme, is_url, _ = database.partition("://")
+        shown = f"{scheme}://..." if is_url else database  # in what is malformed, the password may be anywhere
         try:
-            self._engine = sql.create_engine(database if "://" in database else f"sqlite:///{database}")
-        except (NoSuchModuleError, ArgumentError) as error:
-            raise ConfigError(f"--database {database}: {error}") from error
+            url = sql.make_url(database) if is_url else sql.URL.create("sqlite", database=database)
+            torn = (
+                url.password and "@" in f"{url.host}{url.database}"
+            )  # a part of the password counts as something else
+            if torn or url.get_backend_name() not in BACKENDS:
+                raise ArgumentError
+            self._engine = sql.create_engine(url)
         except ModuleNotFoundError as error:
-            raise ConfigError(f"--database {self.name}: needs {error.name}; pip install 'ranfer[postgres]'") from error
+            raise ConfigError(f"--database {shown}: needs {error.name}; pip install 'ranfer[postgres]'") from error
+        except (ArgumentError, ValueError):
+            wanted = "expected SQLite or PostgreSQL, as FILE or postgresql+psycopg://USER@HOST/NAME"
+            raise ConfigError(f"--database {shown}: {wanted}; in passwords, %40 stands for @ and %2F for /") from None
+        self.name = url.set(query={}).render_as_string(hide_password=True) if is_url else database
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine, create)
         self._writing = self._engine.execution_options(writing=True)
@@ -199,20 +210,20 @@ class Store:
     def _knows(connection: sql.Connection, ticket: str) -> bool:
         return connection.execute(sql.select(_answer.c.id).where(_answer.c.ticket == ticket)).first() is not None
 
-    def undo(self, annotator: str, ticket: str) -> str:
-        """Take an answer back, so that the one before it stands again, if there was one; gives the face.
+    def undo(self, annotator: str, ticket: str, faces: Container[str]) -> str:
+        """Take an answer to one of the faces back, so that the one before it stands again, if any; gives the face.
 
         Taking back what is taken back already changes nothing.
 
         Raises:
-            DataError: the annotator gave no such answer.
+            UnknownAnswerError: the annotator gave no such answer to any of the faces.
             ConflictError: it was replaced by another one.
         """
         with self._change() as connection:
             mine = (_answer.c.annotator == annotator) & (_answer.c.ticket == ticket)
             row = connection.execute(sql.select(_answer).where(mine)).mappings().first()
-            if row is None:
-                raise DataError(f"{annotator} gave no answer {ticket!r}")
+            if row is None or row["face"] not in faces:
+                raise UnknownAnswerError(f"{annotator} gave no answer {ticket!r} to a face that is asked here")
             if row["undone"] is not None:
                 return str(row["face"])
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -234,18 +245,6 @@ class Store:
             query = query.where(_answer.c.face.in_(faces))
         if final is not None:
             query = query.where(_answer.c.final.is_(final))
-        return self._answers(query)
-
-    def latest(self, annotator: str, n: int, status: Status | None = None) -> list[Answer]:
-        """An annotator's last n standing answers, the latest first; of a status, the first n, the earliest first."""
-        query = sql.select(_answer).where(_answer.c.stands, _answer.c.annotator == annotator).limit(n)
-        if status is None:
-            query = query.order_by(_answer.c.id.desc())
-        else:
-            query = query.where(_answer.c.status == status).order_by(_answer.c.id)
-        return self._answers(query)
-
-    def _answers(self, query: Any) -> list[Answer]:
         with self._look() as connection:
             return [_to_answer(row._asdict()) for row in connection.execute(query)]
 
@@ -256,16 +255,12 @@ class Store:
         with self._look() as connection:
             return set(connection.execute(query).scalars())
 
-    def counts(self, annotator: str) -> dict[Status, int]:
-        """How many faces an annotator answered, was unsure of, and skipped."""
-        query = sql.select(_answer.c.status, sql.func.count()).where(_answer.c.stands, _answer.c.annotator == annotator)
+    def statuses(self, annotator: str, faces: Container[str]) -> dict[str, Status]:
+        """Those of the faces that an annotator answered, was unsure of or skipped, in the order of the answers."""
+        query = sql.select(_answer.c.face, _answer.c.status).where(_answer.c.stands, _answer.c.annotator == annotator)
         with self._look() as connection:
-            found = {row[0]: row[1] for row in connection.execute(query.group_by(_answer.c.status))}
-        return {
-            "answered": found.get("answered", 0),
-            "unsure": found.get("unsure", 0),
-            "skipped": found.get("skipped", 0),
-        }
+            found = connection.execute(query.order_by(_answer.c.id))
+            return {face: status for face, status in found if face in faces}
 
     def contested(self) -> list[str]:
         """Faces on which annotators differ, or of which one is unsure, in the order of their ids."""

@@ -31,7 +31,8 @@ class Person:
 class Study:
     """Everything that the page needs.
 
-    samples: the faces that are asked, by id.  actions: keys that are no answers, by what they do.
+    samples: the faces that are asked, by id; the database may hold answers to others, too.
+    actions: keys that are no answers, by what they do.
     estimates: what a model or another file says of faces; ``blind`` uses it for the order alone.
     gold: faces whose answer is known, and that annotators meet among the others.
     """
@@ -50,7 +51,8 @@ class Study:
     def queue(self, person: Person) -> Queue:
         """A new queue of somebody's open faces, as things stand: for an adjudicator, those that people differ on."""
         if person.adjudicator:
-            return Queue(self.store.contested(), lambda faces: self.store.passed(faces, None))
+            asked = [face for face in self.store.contested() if face in self.samples]
+            return Queue(asked, lambda faces: self.store.passed(faces, None))
         contested = self.store.contested() if self.order == "disagreements" else ()
         faces = in_order(list(self.samples), person.name, self.order, self.questions, self.estimates, contested)
         return Queue(weave_gold(faces, self.gold), lambda faces: self.store.passed(faces, person.name))
@@ -67,7 +69,7 @@ class Study:
 def open_study(
     dataset: Dataset,
     split: str,
-    store: Store,
+    database: str,
     questions: Sequence[Question],
     actions: Mapping[str, str],
     annotators: Sequence[str],
@@ -81,7 +83,7 @@ def open_study(
 ) -> Study:
     """A study of the faces of a split, or of those of them that a list names.
 
-    Links stay the same as long as the database does.
+    Links stay the same as long as the database does. One that is not there is made, once all else is in order.
 
     Raises:
         ConfigError: names that are repeated or empty, an order that needs estimates, a database of another study.
@@ -99,18 +101,6 @@ def open_study(
     if odd := [repr(sample.id) for sample in samples if not _is_text(sample.id)]:
         raise DataError(f"{dataset.path}: ids that no database can hold: {first_few(odd)}")
     by_id = {sample.id: sample for sample in samples}
-    about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
-    secret = store.begin_study(about)
-    for name in names:
-        given = store.latest(name, 1)
-        if given and given[0].final != (name in adjudicators):
-            raise ConfigError(
-                f"{name}: was {'adjudicator' if given[0].final else 'annotator'} before, and cannot change"
-            )
-    people = [
-        Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
-        for name in names
-    ]
 
     def told(path: Path | None) -> dict[str, Attributes]:
         if path is None:
@@ -118,7 +108,19 @@ def open_study(
         return {face.sample.id: face.attributes for face in open_source(path, dataset, split).faces}
 
     known = {face: attributes for face, attributes in told(gold).items() if face in by_id}
-    return Study(dataset, by_id, questions, actions, store, people, order, told(prefill), blind, known)
+    estimates = told(prefill)
+    about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
+    store = Store(database)
+    secret = store.begin_study(about)
+    for name in names:
+        decides = name in adjudicators
+        if store.standing(name, final=not decides):
+            raise ConfigError(f"{name}: was {'annotator' if decides else 'adjudicator'} before, and cannot change")
+    people = [
+        Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
+        for name in names
+    ]
+    return Study(dataset, by_id, questions, actions, store, people, order, estimates, blind, known)
 
 
 def _is_text(name: str) -> bool:

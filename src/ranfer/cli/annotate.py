@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -15,7 +16,9 @@ from ranfer.cli.console import Data, File, LabelRule, err, out, progress_bars
 from ranfer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ranfer.annotate.agreement import Coefficient, Gold
     from ranfer.annotate.study import Person
+    from ranfer.intervals import Figure
 
 FORMATS = ("manifest", "lists", "csv", "coco", "labelstudio", "attributes")
 EXTRA = ("fastapi", "krippendorff", "matplotlib", "sqlalchemy", "statsmodels", "uvicorn")  # of ranfer[annotate]
@@ -90,6 +93,8 @@ def export(
     from ranfer.data.exchange import export_subsets, open_source
 
     chosen = [name.strip() for name in formats.split(",") if name.strip()]
+    if not chosen:
+        raise ConfigError(f"--format: expected some of {', '.join(FORMATS)}")
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise ConfigError(f"--format: no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
     limits = _thresholds(threshold or [])
@@ -148,16 +153,14 @@ def serve(
     _need_extra()
     from ranfer.annotate.questions import choose
     from ranfer.annotate.serve import serve
-    from ranfer.annotate.store import Store
     from ranfer.annotate.study import open_study
     from ranfer.data import open_dataset
 
     questions, actions = choose(attributes, key or [])
-    opened = open_dataset(data)
     study = open_study(
-        opened,
+        open_dataset(data),
         split,
-        Store(database),
+        database,
         questions,
         actions,
         annotator,
@@ -216,26 +219,28 @@ def agreement(
     write_agreement(folder / "agreement.json", about, found, right)
     plot_agreement([(f"{row.attribute} {row.value}".strip(), row.coefficient, " ".join(row.annotators), row.figure)
                     for row in found], folder / "agreement.png")  # fmt: skip
+    _print_agreement(found, right)
+    out.print(f"in {folder}", markup=False, soft_wrap=True)
+
+
+def _print_agreement(found: Sequence[Coefficient], right: Sequence[Gold]) -> None:
     table = Table("attribute", "value", box=None, pad_edge=False)
     table.add_column("coefficient", no_wrap=True)
     table.add_column("annotators")
     for heading in ("faces", "figure", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in found:
-        table.add_row(
-            *map(escape, (row.attribute, row.value, row.coefficient, ", ".join(row.annotators))), *_numbers(row)
-        )
-    for gold_row in right:
-        table.add_row(gold_row.attribute, "", "right on gold", escape(gold_row.annotator), *_numbers(gold_row))
+        people = escape(", ".join(row.annotators))
+        table.add_row(row.attribute, row.value, row.coefficient, people, f"{row.faces:,}", *_figure(row.figure))
+    for gold in right:
+        people = escape(gold.annotator)
+        table.add_row(gold.attribute, "", "right on gold", people, f"{gold.faces:,}", *_figure(gold.figure))
     out.print(table)
-    out.print(f"in {folder}", markup=False, soft_wrap=True)
 
 
-def _numbers(row: Any) -> tuple[str, str, str]:
-    value, (low, high) = row.figure
-    if isnan(value):
-        return f"{row.faces:,}", "-", ""
-    return f"{row.faces:,}", f"{value:.3f}", f"{low:.3f} to {high:.3f}"
+def _figure(figure: Figure) -> tuple[str, str]:
+    value, (low, high) = figure
+    return ("-", "") if isnan(value) else (f"{value:.3f}", f"{low:.3f} to {high:.3f}")
 
 
 def _need_extra() -> None:

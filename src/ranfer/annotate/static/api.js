@@ -8,9 +8,6 @@ if (given) {
 }
 const token = sessionStorage.getItem(KEPT) ?? "";
 
-// An answer of the server's that says no; anything else that goes wrong is the network's, and may pass.
-export class Refusal extends Error {}
-
 async function ask(path, options = {}) {
   const response = await fetch(path, {
     ...options,
@@ -18,8 +15,9 @@ async function ask(path, options = {}) {
   });
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
-  const message = told.error ?? `the server said ${response.status}`;
-  throw response.status < 500 ? new Refusal(message) : new Error(message);
+  const error = new Error(told.error ?? `the server said ${response.status}`);
+  if (told.error) error.status = response.status; // the annotator itself says so, and nothing that stands between
+  throw error;
 }
 
 const json = async (...words) => (await ask(...words)).json();

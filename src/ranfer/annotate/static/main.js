@@ -126,7 +126,7 @@ function showProgress() {
   const sorted = [...paces].sort((a, b) => a - b);
   view.showProgress({
     done: counts.answered + counts.unsure, total: session.total, unsure: counts.unsure, skipped: counts.skipped,
-    seconds: sorted[Math.floor(sorted.length / 2)], waiting: outbox.size, trouble,
+    seconds: sorted[Math.floor(sorted.length / 2)], waiting: outbox.size, aside: outbox.aside, trouble,
   });
 }
 
@@ -209,7 +209,7 @@ async function undo() {
     await show(face);
     view.say(`Taken back: face ${face.id}`);
   } catch (error) {
-    if (!(error instanceof api.Refusal)) made.push({ ticket, status });
+    if (error.status !== 404 && error.status !== 409) made.push({ ticket, status }); // it may work another time
     view.complain(error.message);
   } finally {
     busy = false;
@@ -265,14 +265,14 @@ function told(error, record) {
   if (record && error) {
     const face = behind.find((one) => one.answer?.ticket === record.ticket);
     if (face) behind.splice(behind.indexOf(face), 1); // the other window's answer is not known here
-    view.complain(error.message);
   }
+  if (error?.status) view.complain(error.message); // else nobody replied, which the progress tells
   showProgress();
 }
 
 async function start() {
   session = await api.session();
-  outbox = new Outbox(session.annotator, api.answer, told);
+  outbox = new Outbox(session.study, api.answer, told);
   view.build(session, choose, act);
   if (outbox.size) {
     await outbox.idle(); // what an earlier page had no time to send
@@ -283,7 +283,7 @@ async function start() {
     made.push(answer);
     if (answer.status !== "skipped" && answer.seconds < BREAK) paces.push(answer.seconds);
   }
-  channel = new BroadcastChannel(`ranfer:${session.annotator}`);
+  channel = new BroadcastChannel(`ranfer:${session.study}`);
   channel.addEventListener("message", elsewhere);
   document.addEventListener("keydown", onKey);
   await next();

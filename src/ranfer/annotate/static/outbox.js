@@ -1,9 +1,9 @@
 // Answers on their way. Each is kept in this browser until the server says that it is on its disk, so that a reload or a
 // server that is gone loses nothing; a ticket makes sure that what is sent twice counts once.
 
-import { Refusal } from "./api.js";
-
 const PAUSE = 1000; // milliseconds between tries
+const REFUSED = [409, 422]; // another answer stays, or this one makes no sense: it will never be taken
+const NOT_ASKED = 404; // a face of another list; it is kept for a page that comes when that is asked again
 
 export class Outbox {
   #prefix;
@@ -11,10 +11,12 @@ export class Outbox {
   #told;
   #waiting = [];
   #running = null;
+  aside = 0; // how many are kept for another page
 
-  // send(record) resolves once it is kept; told(refusal or null, record) is called after each, and while waiting.
-  constructor(annotator, send, told) {
-    this.#prefix = `ranfer-answer:${annotator}:`;
+  // `owner` is a person in a study. send(record) resolves once it is kept; told(error or null, record) is called when
+  // one leaves, and told(error, null) while waiting.
+  constructor(owner, send, told) {
+    this.#prefix = `ranfer-answer:${owner}:`;
     this.#send = send;
     this.#told = told;
     const left = Object.keys(localStorage).filter((key) => key.startsWith(this.#prefix)).sort();
@@ -37,7 +39,7 @@ export class Outbox {
     this.#pump();
   }
 
-  // Resolves when everything is kept.
+  // Resolves when nothing waits.
   idle() {
     return this.#running ?? Promise.resolve();
   }
@@ -49,20 +51,16 @@ export class Outbox {
   async #work() {
     while (this.#waiting.length) {
       const [key, record] = this.#waiting[0];
-      let refusal = null;
-      try {
-        await this.#send(record);
-      } catch (error) {
-        if (!(error instanceof Refusal)) {
-          this.#told(error, null);
-          await new Promise((wake) => setTimeout(wake, PAUSE));
-          continue;
-        }
-        refusal = error;
+      const error = await this.#send(record).then(() => null, (reason) => reason);
+      if (error?.status === NOT_ASKED) this.aside += 1;
+      else if (!error || REFUSED.includes(error.status)) localStorage.removeItem(key);
+      else {
+        this.#told(error, null);
+        await new Promise((wake) => setTimeout(wake, PAUSE));
+        continue;
       }
-      localStorage.removeItem(key);
       this.#waiting.shift();
-      this.#told(refusal, record);
+      this.#told(error, record);
     }
   }
 }

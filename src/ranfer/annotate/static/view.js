@@ -98,15 +98,17 @@ export function showStrip(images, current) {
   }));
 }
 
-export function showProgress({ done, total, unsure, skipped, seconds, waiting, trouble }) {
+export function showProgress({ done, total, unsure, skipped, seconds, waiting, aside, trouble }) {
   find("progress").max = total || 1;
   find("progress").value = done;
   const asides = [[unsure, "unsure"], [skipped, "skipped"]].filter(([n]) => n).map(([n, word]) => `, ${n} ${word}`);
   find("counts").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")}${asides.join("")}`;
   find("pace").textContent = seconds ? `${Math.round(60 / seconds)} a minute, ${span(seconds * (total - done))} left` : "";
-  const told = trouble ? `server not reached: ${waiting} kept here, sent when it is back` : `saving ${waiting}`;
-  find("saved").textContent = waiting ? told : "all saved";
-  find("saved").toggleAttribute("data-waiting", trouble && waiting > 0);
+  const told = [];
+  if (waiting) told.push(trouble ? `server not reached: ${waiting} kept here, sent when it is back` : `saving ${waiting}`);
+  if (aside) told.push(`${aside} kept here, to faces that are not asked now`);
+  find("saved").textContent = told.join("; ") || "all saved";
+  find("saved").toggleAttribute("data-waiting", aside > 0 || (trouble && waiting > 0));
 }
 
 function span(seconds) {
