@@ -25,7 +25,7 @@ test-postgres: $(VENV)/installed
 test-browser: $(VENV)/installed
 	command -v chromium >/dev/null && command -v npm >/dev/null || (apt-get update && apt-get install -y chromium npm)
 	cd tests/browser && npm install --no-audit --no-fund --silent
-	PYTHON=$(CURDIR)/$(RUN)/python node --test --test-concurrency=1 tests/browser/annotator.test.mjs
+	PYTHON=$(CURDIR)/$(RUN)/python node --test --test-concurrency=1 tests/browser/annotator.test.mjs tests/browser/outbox.test.mjs
 
 check: $(VENV)/installed
 	scripts/check $(RUN)

@@ -102,9 +102,8 @@ class Store:
         shown = f"{scheme}://..." if is_url else database  # in what is malformed, the password may be anywhere
         try:
             url = sql.make_url(database) if is_url else sql.URL.create("sqlite", database=database)
-            torn = (
-                url.password and "@" in f"{url.host}{url.database}"
-            )  # a part of the password counts as something else
+            # With an @ in it, a part of the password would count as something else.
+            torn = url.password and "@" in f"{url.host}{url.database}"
             if torn or url.get_backend_name() not in BACKENDS:
                 raise ArgumentError
             self._engine = sql.create_engine(url)
