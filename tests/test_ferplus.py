@@ -312,6 +312,14 @@ def test_all_unreadable_faces_are_one_error(folder):
         stack_faces(dataset, dataset.samples)
 
 
+def test_a_dangling_link_is_an_unreadable_face(folder):
+    face = folder / "FER2013Train" / "fer0000001.png"
+    face.unlink()
+    face.symlink_to(folder / "gone.png")
+    report = check(open_ferplus(folder))
+    assert report.failed and report.unreadable == (f"{face}: no such file",)
+
+
 def test_faces_of_several_sizes_need_a_size(folder):
     Image.new("L", (40, 30)).save(folder / "FER2013Train" / "fer0000002.png")
     dataset = open_ferplus(folder)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, Published, first_few, last_row_wins
+from ranfer.data.dataset import Dataset, Published, decode_file, first_few, last_row_wins
 from ranfer.data.textfiles import csv_rows, read_file
 from ranfer.errors import DataError, ImageError
 from ranfer.images import decode_image
@@ -87,7 +87,7 @@ def _open_folder(path: Path) -> Dataset:
     folders = [path / folder for folder in FOLDERS.values() if (path / folder).is_dir()]
     files = {f"{folder.name}/{file.name}": Location(file) for folder in folders for file in folder.iterdir()}
     votes = next((Location(file) for file in (path / VOTES, path.parent / VOTES) if file.is_file()), None)
-    return _open_layout(path, files, votes, lambda location: read_file(location.path))
+    return _open_layout(path, files, votes, lambda location: read_file(location.path), decode_file)
 
 
 def _open_zip(path: Path, archive: zipfile.ZipFile) -> Dataset:
@@ -109,13 +109,17 @@ def _open_zip(path: Path, archive: zipfile.ZipFile) -> Dataset:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
             raise ImageError(f"{location}: cannot be unpacked ({error})") from error
 
-    return _open_layout(path, files, votes, read)
+    return _open_layout(path, files, votes, read, lambda location: decode_image(read(location), str(location)))
 
 
 def _open_layout(
-    path: Path, files: Mapping[str, Location], votes: Location | None, read: Callable[[Location], bytes]
+    path: Path,
+    files: Mapping[str, Location],
+    votes: Location | None,
+    read: Callable[[Location], bytes],
+    decode: Callable[[Location], UInt8[np.ndarray, "h w 3"]],
 ) -> Dataset:
-    """The folder layout, given its files by name (``FER2013Train/label.csv``) and a way to read them."""
+    """The folder layout, given its files by name (``FER2013Train/label.csv``) and how to read its tables and faces."""
     rows: list[tuple[str, Sample]] = []
     surprises: list[str] = []
     for split, folder in FOLDERS.items():
@@ -142,9 +146,6 @@ def _open_layout(
     samples = last_row_wins(rows, surprises)
     if votes is not None:
         samples = _take_votes(samples, read(votes), votes, surprises)
-
-    def decode(location: Location) -> UInt8[np.ndarray, "h w 3"]:
-        return decode_image(read(location), str(location))
 
     return _dataset(path, samples, surprises, decode)
 
