@@ -201,3 +201,7 @@ def test_the_cache_of_a_manifest_is_not_written_over_by_one_made_of_it(opened, t
     manifest.prepare(opened, tmp_path / "m.jsonl", 8)
     with pytest.raises(ConfigError, match=r"m.faces.npy: is read here"):
         manifest.prepare(manifest.open_manifest(tmp_path / "m.jsonl"), tmp_path / "m.json", 8)
+    for file in manifest.manifest_files(tmp_path / "m.jsonl"):
+        assert (
+            "is read here" in run("data", "check", f"manifest:{tmp_path / 'm.jsonl'}", "--json", file, status=2).stderr
+        )

@@ -27,14 +27,14 @@ def data_check(
     """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
     from ranfer.data import open_dataset
     from ranfer.data.check import check, print_report
+    from ranfer.data.dataset import spare_data
     from ranfer.data.doctor_page import to_html
-    from ranfer.data.manifest import manifest_files, verify
+    from ranfer.data.manifest import verify
     from ranfer.data.subsets import read_list
-    from ranfer.files import spare, write_text
+    from ranfer.files import write_text
 
     opened = open_dataset(dataset)
-    read = [opened.path] if opened.cache is None else manifest_files(opened.path)
-    spare(filter(None, (file, page, originals)), [*read, *(lists or [])])
+    spare_data(filter(None, (file, page, originals)), opened, lists or [])
     if opened.cache is not None:
         verify(opened.path)
     with progress_bars() as progress:

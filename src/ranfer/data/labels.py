@@ -16,6 +16,7 @@ from ranfer.vocab import Expression, Sample
 Rule = Literal["majority", "probability", "distribution"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 EIGHT = len(Expression)
+MOST_VOTES = 2**31 - 1  # of a class; sums of votes stay in 64 bits
 UNLABELLED = "unlabelled"  # why a face without any vote is left out
 
 

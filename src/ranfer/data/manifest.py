@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, Published, cut_face, fit
+from ranfer.data.dataset import Dataset, Published, cut_face, fit, spare_data
+from ranfer.data.labels import MOST_VOTES
 from ranfer.data.textfiles import parse_objects, read_lines
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detect import Detector
-from ranfer.files import claimed, spare, write_text
+from ranfer.files import claimed, write_text
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
@@ -62,10 +63,9 @@ def prepare(
         A line for each unreadable face, and how many faces the detector missed.
 
     Raises:
-        ConfigError: ``file`` is the data itself, there is one that is no manifest, or another run is writing it.
+        ConfigError: ``file`` is one of the dataset's, there is one that is no manifest, or another run is writing it.
     """
-    read = manifest_files(dataset.path) if dataset.cache is not None else [dataset.path]
-    spare(manifest_files(file), read)
+    spare_data(manifest_files(file), dataset)
     key = _key(dataset, size, channels, detect is not None)
     if file.exists():
         if not _is_manifest(file):
@@ -197,7 +197,7 @@ def open_manifest(path: Path) -> Dataset:
         try:
             votes = tuple(int(vote) for vote in line["votes"])
             row, id_ = int(line["row"]), str(line["id"])
-            if len(votes) != len(Expression) + 2 or min(votes) < 0 or max(votes) >= 2**31:
+            if len(votes) != len(Expression) + 2 or min(votes) < 0 or max(votes) > MOST_VOTES:
                 raise ValueError(f"votes {votes}")
             if not 0 <= row < len(cache):
                 raise ValueError(f"row {row} of {len(cache)}")
@@ -229,6 +229,7 @@ def open_manifest(path: Path) -> Dataset:
         notes.published,
         source=notes.source,
         cache=cache,
+        files=manifest_files(path),
         broken=frozenset(map(int, errors)),
     )
 
