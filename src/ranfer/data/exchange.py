@@ -48,8 +48,8 @@ def open_source(
         subset = subset_of_list(dataset, faces, label_rule)
         return Source(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
     attributes = read_labelstudio(path) if path.suffix.lower() == ".json" else read_attributes(path)
-    subsets = make_subsets(dataset, split, attributes, thresholds, label_rule)
     labelled = label_faces(dataset, split, attributes, label_rule)
+    subsets = make_subsets(dataset, split, attributes, labelled, thresholds, label_rule)
     return Source(path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
 
 
