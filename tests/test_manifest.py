@@ -50,6 +50,15 @@ def test_a_stopped_run_goes_on_where_it_stopped(opened, tmp_path, monkeypatch):
     assert len(unreadable) == 4
 
 
+def test_ctrl_c_ends_the_command_with_how_to_go_on(opened, tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "prepare", stop)
+    stopped = run("data", "prepare", f"rafdb:{opened.path}", "--out", tmp_path / "m.jsonl", status=130)
+    assert "m.jsonl, and the same command goes on there" in stopped.stderr
+
+
 @pytest.mark.parametrize("writes", [0, 1])
 def test_a_run_that_was_stopped_at_its_end_leaves_no_manifest_of_other_data(opened, tmp_path, monkeypatch, writes):
     """After one of its two last writes, or before them, over a manifest of other faces."""

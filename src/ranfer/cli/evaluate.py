@@ -20,7 +20,7 @@ CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any
 
 def evaluate(
     data: Data,
-    split: Annotated[str, typer.Option(help="Split to judge: train, valid or test.")],
+    split: Annotated[str, typer.Option(help="Split to judge: train, valid, test, or all of a dataset without splits.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for report.json, report.md, plots, predictions.csv.")],
     weights: Annotated[
         File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported; the package has one.")
