@@ -8,9 +8,10 @@ import pytest
 from layouts import SFEW, flat, write_affectnet, write_numbered_affectnet, write_sfew
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.check import check
+from ranfer.data.dataset import spare_data
 from ranfer.data.labels import label
 from ranfer.data.subsets import compare, read_list, resolve
-from ranfer.errors import DataError
+from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Expression
 
 AFFECTNET = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
@@ -76,6 +77,21 @@ def test_annotations_are_never_unpickled(tmp_path):
         open_dataset(f"affectnet:{root}")
     file.write_bytes(pickle.dumps(1))
     with pytest.raises(DataError, match=r"0_exp.npy: not a readable NumPy file"):
+        open_dataset(f"affectnet:{root}")
+
+
+def test_no_output_takes_the_place_of_tables_or_pictures(original):
+    dataset = open_dataset(f"affectnet:{original}")
+    for file in (original / "training.csv", original / "validation.csv", dataset.samples[0].location.path):
+        with pytest.raises(ConfigError, match="is read here"):
+            spare_data([file], dataset)
+
+
+@pytest.mark.parametrize("value", ["much", np.nan])
+def test_an_annotation_that_is_no_number_is_named(tmp_path, value):
+    root = write_numbered_affectnet(tmp_path / "later", {0: 1}, {0: 2})
+    np.save(root / "train_set" / "annotations" / "0_val.npy", np.array(value))
+    with pytest.raises(DataError, match=r"0_val.npy: expected a number"):
         open_dataset(f"affectnet:{root}")
 
 

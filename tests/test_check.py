@@ -130,9 +130,9 @@ def test_the_page_shows_faces_or_none_and_escapes_names(ill):
     copied = ("fer0000000", "fer0000001", "fer0000008")
     assert all(f"<figcaption>{face}, train: " in page for face in copied)
     assert page.count("data:image/png;base64,") > 20 and "&lt;b&gt;odd" in page and "<b>odd" not in page
-    assert "16, published 28,558" in page and "Some faces cannot be read" in page
+    assert "16 (published 28,558)" in page and "Some faces cannot be read" in page
     bare = to_html(report, odd, faces=False)
-    assert "<img" not in bare and "Unreadable faces: 1" in bare
+    assert "<img" not in bare and "1 unreadable faces" in bare
 
 
 def test_near_copies_are_found_beside_exact_ones_and_other_faces_are_not(healthy, tmp_path):

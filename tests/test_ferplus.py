@@ -16,6 +16,7 @@ from ranfer.data.drawn import write_ferplus
 from ranfer.data.ferplus import open_ferplus
 from ranfer.data.labels import label
 from ranfer.errors import ConfigError, DataError, ImageError
+from test_cli import run
 
 COUNTS = {"train": 6, "valid": 4, "test": 3}
 
@@ -170,7 +171,14 @@ def test_an_image_without_a_row_is_a_surprise(folder):
             'fer0000001.png,"(0, 0, 48, 48)",1,2,3',
             r"label.csv:2: expected 12 columns \(image name, box, ten votes\), got 5",
         ),
-        ('fer0000001.png,"(0, 0, 48, 48)",1,2,3,0,0,0,0,0,0,-1', r"label.csv:2: expected votes of 0 or more, got -1"),
+        (
+            'fer0000001.png,"(0, 0, 48, 48)",1,2,3,0,0,0,0,0,0,-1',
+            r"label.csv:2: expected votes from 0 to .*, got .*,-1$",
+        ),
+        (
+            'fer0000001.png,"(0, 0, 48, 48)",1,2,3,0,0,0,0,0,0,' + "9" * 20,
+            r"label.csv:2: expected votes from 0 to .*99$",
+        ),
         ('fer0000001.png,"(0, 0, 48, 48)",1,2,3,0,0,0,0,0,0,.5', r"label.csv:2: expected ten whole numbers of votes"),
     ],
 )
@@ -310,6 +318,27 @@ def test_all_unreadable_faces_are_one_error(folder):
     dataset = open_ferplus(folder)
     with pytest.raises(DataError, match=r"(?s)5 of 13 faces cannot be read: .*fer0000000.png: .* and 2 more"):
         stack_faces(dataset, dataset.samples)
+
+
+def test_a_dangling_link_is_an_unreadable_face(folder):
+    face = folder / "FER2013Train" / "fer0000001.png"
+    face.unlink()
+    face.symlink_to(folder / "gone.png")
+    report = check(open_ferplus(folder))
+    assert report.failed and report.unreadable == (f"{face}: no such file",)
+
+
+def test_outputs_are_refused_that_would_take_the_place_of_what_was_read(folder, tables):
+    shutil.copy(tables / "fer2013new.csv", folder)
+    inside = {folder: ["fer2013new.csv", "FER2013Train/label.csv", "FER2013Train/fer0000001.png"],
+              tables: ["fer2013new.csv", "fer2013.csv"]}  # fmt: skip
+    for root, names in inside.items():
+        for file in (root / name for name in names):
+            before = file.read_bytes()
+            found = run("data", "check", f"ferplus:{root}", "--json", file, status=2)
+            assert f"{file}: is read here" in found.stderr and file.read_bytes() == before
+    (folder / "found.json").write_text("of an earlier run")
+    run("data", "check", f"ferplus:{folder}", "--json", folder / "found.json")
 
 
 def test_faces_of_several_sizes_need_a_size(folder):

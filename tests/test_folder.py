@@ -10,7 +10,7 @@ from PIL import Image
 
 from ranfer.answers import PredictionsFile, answer
 from ranfer.data import open_dataset, stack_faces
-from ranfer.data.dataset import read_face
+from ranfer.data.dataset import read_face, spare_data
 from ranfer.data.labels import label
 from ranfer.data.manifest import prepare
 from ranfer.errors import ConfigError, DataError
@@ -56,6 +56,13 @@ def test_splits_come_in_the_usual_order_whatever_their_folders_are_called(put):
     dataset = opened(put("Test/fear/a.png", "val/anger/b.png", "train/disgust/c.png", "train/contempt/d.png"))
     assert dataset.splits == ("train", "valid", "test")
     assert seen(dataset)["b"] == ("valid", "anger") and [s.id for s in dataset.samples] == ["c", "d", "b", "a"]
+
+
+def test_no_output_takes_the_place_of_tables_or_pictures(put):
+    dataset = opened(put("happy/a.png", classes_yaml="grin: happiness"))
+    for file in (dataset.path / "classes.yaml", dataset.samples[0].location.path):
+        with pytest.raises(ConfigError, match="is read here"):
+            spare_data([file], dataset)
 
 
 def test_pictures_alone_are_faces_without_labels(put):

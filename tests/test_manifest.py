@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from layouts import RAFDB, write_rafdb, write_sfew
 from ranfer.data import manifest, open_dataset, stack_faces
 from ranfer.demo import PORTRAIT
 from ranfer.errors import ConfigError, DataError
+from ranfer.files import write_text
 from test_cli import run
 
 FACES = {f"train_{n:05d}": RAFDB[n % 7] for n in range(1, 9)}
@@ -46,6 +48,54 @@ def test_a_stopped_run_goes_on_where_it_stopped(opened, tmp_path, monkeypatch):
     assert manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3) == ([], 0)
     unreadable, _ = manifest.prepare(opened, tmp_path / "other.jsonl", 24, 3)
     assert len(unreadable) == 4
+
+
+def test_ctrl_c_ends_the_command_with_how_to_go_on(opened, tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest, "prepare", stop)
+    stopped = run("data", "prepare", f"rafdb:{opened.path}", "--out", tmp_path / "m.jsonl", status=130)
+    assert "m.jsonl, and the same command goes on there" in stopped.stderr
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_run_that_was_stopped_at_its_end_leaves_no_manifest_of_other_data(opened, tmp_path, monkeypatch, writes):
+    """After one of its two last writes, or before them, over a manifest of other faces."""
+    path = tmp_path / "m.jsonl"
+    manifest.prepare(replace(opened, samples=opened.samples[:3]), path, 24)
+
+    left = iter(range(writes, -1, -1))
+
+    def stop(file, text):
+        if not next(left):
+            raise KeyboardInterrupt
+        write_text(file, text)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(manifest, "write_text", stop)
+        manifest.prepare(opened, path, 24)
+    with pytest.raises(DataError, match=r"no readable cache of faces .* run ranfer data prepare again"):
+        manifest.open_manifest(path)
+    manifest.prepare(opened, path, 24)
+    assert [s.id for s in manifest.open_manifest(path).samples] == [s.id for s in opened.samples]
+
+
+def test_two_runs_do_not_prepare_one_manifest(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "CHUNK", 2)
+    refused = []
+
+    def second(done):
+        with pytest.raises(ConfigError, match="another run is writing it") as caught:
+            manifest.prepare(opened, tmp_path / "m.jsonl", 24)
+        refused.append(caught)
+        if len(refused) == 2:
+            raise KeyboardInterrupt
+
+    for stopped in (True, False):  # also where the run goes on with what an earlier one has done
+        with pytest.raises(KeyboardInterrupt) if stopped else nullcontext():
+            manifest.prepare(opened, tmp_path / "m.jsonl", 24, progress=second)
+    assert len(refused) == 4
 
 
 def test_what_is_prepared_with_the_same_settings_stands(opened, tmp_path):
@@ -85,6 +135,18 @@ def test_a_damaged_cache_is_found(opened, tmp_path):
     file.write_bytes(content[:-9])
     with pytest.raises(DataError, match="no readable cache of faces"):
         open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+
+
+@pytest.mark.parametrize("key", ["key", "published", "shape", "sha256"])
+def test_notes_that_lack_something_are_an_error_and_prepared_again(opened, tmp_path, key):
+    path, notes = tmp_path / "m.jsonl", tmp_path / "m.faces.json"
+    manifest.prepare(opened, path, 24)
+    told = json.loads(notes.read_text())
+    notes.write_text(json.dumps({name: value for name, value in told.items() if name != key}))
+    with pytest.raises(DataError, match=rf"no readable cache of faces .*{key}"):
+        manifest.open_manifest(path)
+    manifest.prepare(opened, path, 24)
+    assert json.loads(notes.read_text()) == told
 
 
 def test_misses_of_the_detector_are_kept_and_counted(tmp_path):
@@ -148,3 +210,7 @@ def test_the_cache_of_a_manifest_is_not_written_over_by_one_made_of_it(opened, t
     manifest.prepare(opened, tmp_path / "m.jsonl", 8)
     with pytest.raises(ConfigError, match=r"m.faces.npy: is read here"):
         manifest.prepare(manifest.open_manifest(tmp_path / "m.jsonl"), tmp_path / "m.json", 8)
+    for file in manifest.manifest_files(tmp_path / "m.jsonl"):
+        assert (
+            "is read here" in run("data", "check", f"manifest:{tmp_path / 'm.jsonl'}", "--json", file, status=2).stderr
+        )

@@ -5,10 +5,11 @@ import pytest
 from layouts import RAFDB, flat, write_rafdb
 from ranfer.data import open_dataset
 from ranfer.data.check import check
+from ranfer.data.dataset import spare_data
 from ranfer.data.labels import label
 from ranfer.data.rafdb import PUBLISHED
 from ranfer.data.subsets import compare, read_list, resolve
-from ranfer.errors import DataError
+from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Expression
 
 FACES = {f"train_{n:05d}": RAFDB[n % 7] for n in range(1, 8)} | {f"test_{n:04d}": RAFDB[n % 7] for n in range(1, 4)}
@@ -88,6 +89,21 @@ def test_a_face_in_two_rows_counts_once_and_is_told(folder):
         file.write("train_00001.jpg 1\r\n")
     dataset = open_dataset(f"rafdb:{folder}")
     assert len(dataset.samples) == 10 and len(dataset.surprises) == 1
+
+
+def test_no_output_takes_the_place_of_tables_or_pictures(folder):
+    dataset = open_dataset(f"rafdb:{folder}")
+    for file in (folder / "EmoLabel" / "list_patition_label.txt", dataset.samples[0].location.path):
+        with pytest.raises(ConfigError, match="is read here"):
+            spare_data([file], dataset)
+
+
+def test_files_may_begin_with_a_byte_order_mark(tmp_path):
+    folder = write_rafdb(tmp_path / "basic", FACES, aligned=False)
+    plain = open_dataset(f"rafdb:{folder}")
+    for file in folder.rglob("*.txt"):
+        file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
+    assert open_dataset(f"rafdb:{folder}").samples == plain.samples
 
 
 def test_a_damaged_annotation_is_named(tmp_path):

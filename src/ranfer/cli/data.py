@@ -1,4 +1,4 @@
-"""``ranfer data``: look at datasets."""
+"""``ranfer data``: check, prepare and cover datasets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from ranfer.cli.console import File, LabelRule, err, out, progress_bars
 
-data = typer.Typer(no_args_is_help=True, help="Look at datasets.")
+data = typer.Typer(no_args_is_help=True, help="Check, prepare and cover datasets.")
 
 
 @data.command("check")
@@ -27,14 +27,14 @@ def data_check(
     """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
     from ranfer.data import open_dataset
     from ranfer.data.check import check, print_report
+    from ranfer.data.dataset import spare_data
     from ranfer.data.doctor_page import to_html
-    from ranfer.data.manifest import manifest_files, verify
+    from ranfer.data.manifest import verify
     from ranfer.data.subsets import read_list
-    from ranfer.files import spare, write_text
+    from ranfer.files import write_text
 
     opened = open_dataset(dataset)
-    read = [opened.path] if opened.cache is None else manifest_files(opened.path)
-    spare(filter(None, (file, page, originals)), [*read, *(lists or [])])
+    spare_data(filter(None, (file, page, originals)), opened, lists or [])
     if opened.cache is not None:
         verify(opened.path)
     with progress_bars() as progress:
@@ -65,22 +65,26 @@ def data_prepare(
         bool, typer.Option("--find", help="Pictures are photos: find the largest face in each, as is done for sfew.")
     ] = False,
 ) -> None:
-    """Frame and resize all faces once, for manifest:FILE.jsonl; status 1 where some are unreadable."""
+    """Frame all faces once, for manifest:FILE.jsonl; a stopped run goes on; status 1 where some are unreadable."""
     from ranfer.data import open_dataset
     from ranfer.data.manifest import prepare
     from ranfer.faces.detect import MTCNN
 
     opened = open_dataset(dataset)
     find |= opened.stills
-    with progress_bars() as progress:
-        unreadable, missed = prepare(
-            opened,
-            file,
-            size,
-            1 if grey else 3,
-            MTCNN(threads=1) if find else None,
-            lambda done: progress("faces", done, len(opened.samples)),
-        )
+    try:
+        with progress_bars() as progress:
+            unreadable, missed = prepare(
+                opened,
+                file,
+                size,
+                1 if grey else 3,
+                MTCNN(threads=1) if find else None,
+                lambda done: progress("faces", done, len(opened.samples)),
+            )
+    except KeyboardInterrupt:
+        err.print(f"stopped; what is done lies beside {file}, and the same command goes on there", markup=False)
+        raise typer.Exit(130) from None
     found = f", {missed:,} of them without a face that was found" if find else ""
     out.print(f"{file}: {len(opened.samples):,} faces of {size} pixels{found}", markup=False, soft_wrap=True)
     for line in unreadable:

@@ -20,7 +20,7 @@ CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any
 
 def evaluate(
     data: Data,
-    split: Annotated[str, typer.Option(help="Split to judge: train, valid or test.")],
+    split: Annotated[str, typer.Option(help="Split to judge: train, valid, test, or all of a dataset without splits.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for report.json, report.md, plots, predictions.csv.")],
     weights: Annotated[
         File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported; the package has one.")
@@ -61,9 +61,9 @@ def evaluate(
     from ranfer import plots, robustness
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
+    from ranfer.data.dataset import spare_data
     from ranfer.data.subsets import read_list
     from ranfer.evaluate import evaluate, labelled, sharing
-    from ranfer.files import spare
     from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
     from ranfer.runtime import OnnxClassifier
 
@@ -86,7 +86,7 @@ def evaluate(
     if split in lists:
         raise ConfigError(f"--subset {split}=...: the split has that name; choose another")
     dataset = open_dataset(data)
-    spare([folder / name for name in (PREDICTIONS, REPORT, VALUES)], [dataset.path, predictions, against, *listed])
+    spare_data([folder / name for name in (PREDICTIONS, REPORT, VALUES)], dataset, [predictions, against, *listed])
     source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess)
     other = None
     if against is not None:

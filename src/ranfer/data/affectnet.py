@@ -79,7 +79,8 @@ def open_affectnet(path: Path) -> Dataset:
     samples.sort(key=lambda sample: (sample.split != "train", sample.id))
     if not samples:
         raise DataError(f"{path}: no faces with an expression from 0 to 7; {LAYOUTS}")
-    return Dataset("affectnet", path, tuple(samples), tuple(surprises), decode_file, PUBLISHED)
+    tables = [path / name for name in TABLES.values()]
+    return Dataset("affectnet", path, tuple(samples), tuple(surprises), decode_file, PUBLISHED, files=tables)
 
 
 def open_affectnet7(path: Path) -> Dataset:
@@ -166,14 +167,8 @@ def _open_numbered(path: Path) -> tuple[list[Sample], list[str]]:
         for number in numbers:
             expression = _expression(_read_value(notes / f"{number}_exp.npy"), str(notes / number), left_out)
             if expression is not None:
-                codes = {
-                    word: float(_read_value(file))
-                    for word, file in (
-                        ("valence", notes / f"{number}_val.npy"),
-                        ("arousal", notes / f"{number}_aro.npy"),
-                    )
-                    if file.is_file()
-                }
+                named = {"valence": notes / f"{number}_val.npy", "arousal": notes / f"{number}_aro.npy"}
+                codes = {word: _read_number(file) for word, file in named.items() if file.is_file()}
                 location = Location(images / pictures[number])
                 samples.append(Sample(f"{prefix}_{number}", split, location, one_vote(expression), codes=codes))
         surprises += _told(path / name, left_out)
@@ -202,6 +197,13 @@ def _read_value(file: Path) -> str:
     if value.size != 1:
         raise DataError(f"{file}: expected one value, got {value.size}")
     return str(value.reshape(-1)[0])
+
+
+def _read_number(file: Path) -> float:
+    try:
+        return parse_number(_read_value(file))
+    except ValueError as error:
+        raise DataError(f"{file}: expected a number ({error})") from error
 
 
 def _told(where: Path, left_out: Counter[str]) -> Iterable[str]:

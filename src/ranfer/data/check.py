@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import rich.table
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from ranfer.data.copies import Copies, CopyFinder, count_copies
 from ranfer.data.dataset import Dataset, first_few
-from ranfer.data.labels import label
+from ranfer.data.labels import Labels, label
 from ranfer.data.subsets import Agreement, FaceList, compare, resolve
 from ranfer.errors import ImageError
 from ranfer.vocab import Expression, Sample
@@ -110,6 +110,7 @@ def check(
         if progress is not None:
             progress(index + 1)
 
+    ids = [sample.id for sample in dataset.samples]
     same, near = finder.same(), finder.near()
     return CheckReport(
         name=dataset.name,
@@ -122,7 +123,7 @@ def check(
         originals=_originals(dataset.samples, readable, [*same, *near]),
         blank=tuple(blank),
         unreadable=tuple(unreadable),
-        lists=tuple(_check_list(dataset, faces) for faces in lists),
+        lists=tuple(_check_list(faces, ids, labels) for faces in lists),
         surprises=(*dataset.surprises, *(surprise for faces in lists for surprise in faces.surprises)),
     )
 
@@ -159,8 +160,7 @@ def _check_split(dataset: Dataset, split: str) -> SplitCheck:
     )
 
 
-def _check_list(dataset: Dataset, faces: FaceList) -> ListCheck:
-    ids = [sample.id for sample in dataset.samples]
+def _check_list(faces: FaceList, ids: Sequence[str], labels: Labels) -> ListCheck:
     known = set(ids)
     present = replace(faces, entries=tuple(entry for entry in faces.entries if entry.id in known))
     return ListCheck(
@@ -168,7 +168,7 @@ def _check_list(dataset: Dataset, faces: FaceList) -> ListCheck:
         rows=faces.rows,
         faces=len(faces.entries),
         absent=tuple(f"{entry.id} (line {entry.line})" for entry in faces.entries if entry.id not in known),
-        majority=compare(present, resolve(present, ids), label(dataset.samples, "majority")),
+        majority=compare(present, resolve(present, ids), labels),
     )
 
 
@@ -176,97 +176,105 @@ def _plain(checked: ListCheck) -> dict[str, Any]:
     return {**asdict(checked), "majority": checked.majority._asdict()}
 
 
-def print_report(report: CheckReport, console: Console) -> None:
-    """The report as tables, the faults last."""
-    console.print(f"[bold]{report.name}[/bold]:{escape(report.path)}", highlight=False, soft_wrap=True)
-    console.print(_faces_table(report))
-    pictures = ", ".join(f"{count:,} of {kind}" for kind, count in report.pictures.items())
-    console.print(f"Pictures: {pictures or 'none'}", highlight=False)
-    console.print("Framing: " + ", ".join(f"{count:,} {kind}" for kind, count in report.framing.items()))
-    _print_copies(console, "Faces with the same pixels", report.copies)
-    if report.near is None:
-        console.print(
-            "Near copies were not looked for: pip install 'ranfer[check]' brings what that needs", markup=False
-        )
-    else:
-        _print_copies(console, "Faces that are nearly the same", report.near)
-    if report.lists:
-        console.print(_lists_table(report))
-    absent = [
-        f"{checked.path}: {len(checked.absent):,} of {checked.faces:,} faces, {first_few(checked.absent)}"
-        for checked in report.lists
-        if checked.absent
-    ]
-    _print_lines(console, "yellow", "surprises while reading", report.surprises)
-    _print_lines(console, "yellow", "blank faces (every pixel the same)", report.blank)
-    _print_lines(console, "red", "of the lists name faces that are not in the data", absent)
-    _print_lines(console, "red", "unreadable faces", report.unreadable)
-    console.print("[bold red]failed[/bold red]" if report.failed else "[bold green]every face can be read[/bold green]")
+class Odd(str):
+    """A count that is not as published."""
 
 
-def _faces_table(report: CheckReport) -> Table:
-    table = Table("", title="Faces (✓ as published)", title_justify="left")
-    for split in report.splits:
-        table.add_column(split, justify="right")
+class Table(NamedTuple):
+    """Rows of plain words; without any, ``otherwise`` is said, or nothing.
+
+    examples: ids of a few groups of faces that are alike.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    otherwise: str = ""
+    examples: Sequence[Sequence[str]] = ()
+
+
+def tables(report: CheckReport) -> list[Table]:
+    """The report's figures, for any form of it."""
     splits = report.splits.values()
-    table.add_row("faces", *(_against(split.faces, split.published_faces) for split in splits), style="bold")
-    table.add_row(
-        "with a majority", *(_against(split.majority, split.published_majority) for split in splits), style="bold"
-    )
-    for expression in Expression:
-        counts = (
-            _against(split.expressions[expression], (split.published_expressions or {}).get(expression))
-            for split in splits
-        )
-        table.add_row(f"  {expression}", *counts)
-    table.add_section()
-    for reason in sorted({reason for split in splits for reason in split.excluded}):
-        table.add_row(f"left out: {reason}", *(f"{split.excluded.get(reason, 0):,}" for split in splits))
-    return table
+    reasons = sorted({reason for split in splits for reason in split.excluded})
+    counts = [
+        ["faces", *(_against(s.faces, s.published_faces) for s in splits)],
+        ["with a majority", *(_against(s.majority, s.published_majority) for s in splits)],
+        *(
+            [f"  {e}", *(_against(s.expressions[e], (s.published_expressions or {}).get(e)) for s in splits)]
+            for e in Expression
+        ),
+        *([f"left out: {why}", *(f"{s.excluded.get(why, 0):,}" for s in splits)] for why in reasons),
+    ]
+    kinds = [[kind, f"{n:,}"] for kind, n in {**report.pictures, **report.framing}.items()]
+    lists = [
+        [Path(one.path).name, *(f"{n:,}" for n in (one.rows, one.faces, len(one.absent), *one.majority))]
+        for one in report.lists
+    ]
+    list_header = ["", "lines", "faces", "not here", "same", "other", "none"]
+    return [
+        Table("Faces (✓ as published)", ["", *report.splits], counts),
+        Table("Pictures", ["", "faces"], kinds),
+        _copies_table("Faces with the same pixels", report.copies),
+        _copies_table("Faces that are nearly the same", report.near),
+        Table("Lists (same, other or no label by the majority)", list_header, lists),
+    ]
 
 
 def _against(count: int, published: int | None) -> str:
     if published is None:
         return f"{count:,}"
-    return f"{count:,} ✓" if count == published else f"[yellow]{count:,} (published {published:,})[/yellow]"
+    return f"{count:,} ✓" if count == published else Odd(f"{count:,} (published {published:,})")
 
 
-def _print_copies(console: Console, title: str, found: Sequence[Copies]) -> None:
+def _copies_table(title: str, found: Sequence[Copies] | None) -> Table:
+    header = ["", "groups", "faces", "unlike labels", "for example"]
+    if found is None:
+        return Table(title, header, [], "not looked for: pip install 'ranfer[check]' brings what that needs")
     if not any(copies.groups for copies in found):
-        console.print(f"{title}: none")
-        return
-    table = Table("", title=title, title_justify="left")
-    for name in ("groups", "faces", "unlike labels"):
-        table.add_column(name, justify="right")
-    table.add_column("for example")
+        return Table(title, header, [], "none")
+    rows = []
     for copies in found:
         where = ("within " if len(copies.faces) == 1 else "") + " and ".join(copies.faces)
         faces = " + ".join(f"{count:,}" for count in copies.faces.values())
-        table.add_row(
-            where,
-            f"{copies.groups:,}",
-            faces,
-            f"{copies.conflicts:,}",
-            " = ".join(copies.examples[0]) if copies.examples else "",
-        )
-    console.print(table)
+        example = " = ".join(copies.examples[0]) if copies.examples else ""
+        rows.append([where, f"{copies.groups:,}", faces, f"{copies.conflicts:,}", example])
+    return Table(title, header, rows, examples=[ids for copies in found for ids in copies.examples])
 
 
-def _lists_table(report: CheckReport) -> Table:
-    table = Table("", title="Lists (same, other or no label by the majority)", title_justify="left")
-    for name in ("lines", "faces", "not here", "same", "other", "none"):
-        table.add_column(name, justify="right")
-    for checked in report.lists:
-        counts = (checked.rows, checked.faces, len(checked.absent), *checked.majority)
-        table.add_row(escape(Path(checked.path).name), *(f"{count:,}" for count in counts))
-    return table
+def findings(report: CheckReport) -> list[tuple[str, bool, Sequence[str]]]:
+    """What is odd, and then what is wrong: what it is called, whether it is wrong, and a line for each."""
+    absent = tuple(
+        f"{one.path}: {len(one.absent):,} of {one.faces:,} faces, {first_few(one.absent)}"
+        for one in report.lists
+        if one.absent
+    )
+    found = (
+        ("surprises while reading", False, report.surprises),
+        ("blank faces (every pixel the same)", False, report.blank),
+        ("of the lists name faces that are not in the data", True, absent),
+        ("unreadable faces", True, report.unreadable),
+    )
+    return [(f"{len(lines):,} {title}", wrong, lines) for title, wrong, lines in found if lines]
 
 
-def _print_lines(console: Console, colour: str, title: str, lines: Sequence[str]) -> None:
-    if not lines:
-        return
-    console.print(f"[{colour}]{len(lines):,} {title}[/{colour}]", highlight=False)
-    for line in lines[:_SHOWN]:
-        console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
-    if len(lines) > _SHOWN:
-        console.print(f"  and {len(lines) - _SHOWN:,} more", highlight=False)
+def print_report(report: CheckReport, console: Console) -> None:
+    """The report on a terminal, the faults last."""
+    console.print(f"[bold]{report.name}[/bold]:{escape(report.path)}", highlight=False, soft_wrap=True)
+    for table in tables(report):
+        if table.rows:
+            shown = rich.table.Table(title=table.title, title_justify="left")
+            for place, name in enumerate(table.header):
+                shown.add_column(escape(name), justify="right" if place else "left")
+            for row in table.rows:
+                shown.add_row(*(f"[yellow]{cell}[/yellow]" if isinstance(cell, Odd) else escape(cell) for cell in row))
+            console.print(shown)
+        elif table.otherwise:
+            console.print(f"{table.title}: {table.otherwise}", markup=False)
+    for title, wrong, lines in findings(report):
+        console.print(title, style="red" if wrong else "yellow", highlight=False)
+        for line in lines[:_SHOWN]:
+            console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+        if len(lines) > _SHOWN:
+            console.print(f"  and {len(lines) - _SHOWN:,} more", highlight=False)
+    console.print("[bold red]failed[/bold red]" if report.failed else "[bold green]every face can be read[/bold green]")

@@ -16,6 +16,7 @@ from PIL import Image
 from ranfer.errors import DataError, ImageError
 from ranfer.faces.align import align, find_frame
 from ranfer.faces.detect import Detection, shrink_to
+from ranfer.files import spare
 from ranfer.images import decode_image
 from ranfer.vocab import Expression, Location, Sample
 
@@ -45,6 +46,7 @@ class Dataset:
     source: of a manifest, the name of the dataset that it was prepared from.
     cache: the faces as one memory-mapped array, whose rows are the members of their locations.
     broken: rows of it whose face could not be read.
+    files: what it was read from beside the pictures: tables, votes, names of classes, a cache.
     stills: pictures are scenes, and the faces in them must be found (``ranfer data prepare``) before they are stacked.
     """
 
@@ -58,6 +60,7 @@ class Dataset:
     source: str | None = None
     broken: frozenset[int] = frozenset()
     cache: UInt8[np.ndarray, "n side side c"] | None = field(default=None, repr=False, compare=False)
+    files: Sequence[Path] = field(default=(), repr=False, compare=False)
 
     def image(self, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
         """The face of a sample as RGB: its picture, or what its landmarks or its box frame there.
@@ -86,6 +89,18 @@ class Dataset:
         if name not in self.splits:
             raise DataError(f"{self.path}: no split is called {name!r}; there are {', '.join(self.splits)}")
         return [sample for sample in self.samples if sample.split == name]
+
+
+def spare_data(outputs: Iterable[Path], dataset: Dataset, others: Iterable[Path | None] = ()) -> None:
+    """Refuse to write over what is read: any file of a dataset, or one of the others.
+
+    Raises:
+        ConfigError: as :func:`ranfer.files.spare`.
+    """
+    outputs = list(outputs)
+    names = {output.name for output in outputs}  # pictures are many, and few are called as an output is
+    pictures = {sample.location.path for sample in dataset.samples if sample.location.path.name in names}
+    spare(outputs, [dataset.path, *dataset.files, *pictures, *others])
 
 
 def decode_file(location: Location) -> UInt8[np.ndarray, "h w 3"]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
 from PIL import Image
 
-from ranfer.data.check import CheckReport
-from ranfer.data.copies import Copies
+from ranfer.data.check import CheckReport, Odd, Table, findings, tables
 from ranfer.data.dataset import Dataset
 from ranfer.data.labels import label
 from ranfer.errors import ImageError
@@ -39,23 +38,15 @@ def to_html(report: CheckReport, dataset: Dataset, faces: bool = True) -> str:
         '<p class="bad">Some faces cannot be read, or lists name faces that are not there.</p>'
         if report.failed
         else '<p class="ok">Every face can be read.</p>',
-        "<h2>Faces</h2>",
-        _counts(report),
-        "<h2>Pictures</h2>",
-        _table(["kind", "faces"], ((kind, f"{n:,}") for kind, n in {**report.framing, **report.pictures}.items())),
     ]
     page = _Faces(dataset) if faces else None
-    for title, found in (("Copies", report.copies), ("Near copies", report.near)):
-        parts += [f"<h2>{title}</h2>", _copies(found, page)]
-    if report.lists:
-        parts += ["<h2>Lists</h2>", _lists(report)]
-    for title, kind, lines in (
-        ("Unreadable faces", "bad", report.unreadable),
-        ("Blank faces", "odd", report.blank),
-        ("Surprises while reading", "odd", report.surprises),
-    ):
-        if lines:
-            parts.append(f'<h2 class="{kind}">{title}: {len(lines):,}</h2>{_items(lines)}')
+    for table in tables(report):
+        if table.rows or table.otherwise:
+            parts += [f"<h2>{escape(table.title)}</h2>", _table(table)]
+        if page is not None:
+            parts += map(page.group, table.examples)
+    for title, wrong, lines in findings(report):
+        parts.append(f'<h2 class="{"bad" if wrong else "odd"}">{escape(title)}</h2>{_items(lines)}')
     if page is not None:
         parts += ["<h2>Some faces of each expression</h2>", page.of_each_expression()]
     title = escape(f"{report.name}: {report.path}")
@@ -65,57 +56,15 @@ def to_html(report: CheckReport, dataset: Dataset, faces: bool = True) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells that are not plain words have been escaped."""
-    lines = ["".join(f"<th>{name}</th>" for name in header)]
-    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _counts(report: CheckReport) -> str:
-    splits = report.splits.values()
+def _table(table: Table) -> str:
+    if not table.rows:
+        return f"<p>{escape(table.otherwise)}</p>"
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.header)
     rows = [
-        ["faces", *(_against(split.faces, split.published_faces) for split in splits)],
-        ["with a majority", *(_against(split.majority, split.published_majority) for split in splits)],
+        [f"<td{' class=odd' if isinstance(cell, Odd) else ''}>{escape(cell)}</td>" for cell in row]
+        for row in table.rows
     ]
-    for expression in Expression:
-        published = [(split.published_expressions or {}).get(expression) for split in splits]
-        counts = [split.expressions[expression] for split in splits]
-        rows.append([str(expression), *map(_against, counts, published)])
-    reasons = sorted({reason for split in splits for reason in split.excluded})
-    rows += [[escape(f"left out: {why}"), *(f"{split.excluded.get(why, 0):,}" for split in splits)] for why in reasons]
-    return _table(["", *map(escape, report.splits)], rows)
-
-
-def _against(count: int, published: int | None) -> str:
-    if published is None:
-        return f"{count:,}"
-    if count == published:
-        return f'<span class="ok">{count:,} as published</span>'
-    return f'<span class="odd">{count:,}, published {published:,}</span>'
-
-
-def _copies(found: Sequence[Copies] | None, page: _Faces | None) -> str:
-    if found is None:
-        return "<p>Not looked for: <code>pip install 'ranfer[check]'</code> brings what that needs.</p>"
-    if not any(copies.groups for copies in found):
-        return "<p>None.</p>"
-    rows = []
-    for copies in found:
-        where = ("within " if len(copies.faces) == 1 else "") + " and ".join(copies.faces)
-        faces = " + ".join(f"{count:,}" for count in copies.faces.values())
-        rows.append([escape(where), f"{copies.groups:,}", faces, f"{copies.conflicts:,}"])
-    shown = "" if page is None else "".join(page.group(ids) for copies in found for ids in copies.examples)
-    return _table(["", "groups", "faces", "with unlike labels"], rows) + f"<div>{shown}</div>"
-
-
-def _lists(report: CheckReport) -> str:
-    rows = (
-        [escape(one.path), *(f"{n:,}" for n in (one.rows, one.faces, len(one.absent), *one.majority))]
-        for one in report.lists
-    )
-    header = ["", "lines", "faces", "not here", "same label", "another", "none"]
-    return _table(header, rows) + "".join(_items(one.absent) for one in report.lists)
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in (head, *map("".join, rows))) + "</table>"
 
 
 def _items(lines: Sequence[str]) -> str:

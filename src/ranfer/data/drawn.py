@@ -1,8 +1,7 @@
-"""Small datasets of drawn faces in the published forms, for the demo and the tests: nobody's face is in them."""
+"""Small datasets of drawn faces in the published forms, for tests and trials: nobody's face is in them."""
 
 from __future__ import annotations
 
-import csv
 import io
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from PIL import Image
 from ranfer.data.drawing import draw_face
 from ranfer.data.ferplus import FOLDERS, LABELS, PIXELS, USAGES, VOTES, VOTES_HEADER
 from ranfer.data.subsets import FERPLUS_OCCLUSION
+from ranfer.data.textfiles import to_csv
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Occlusion
 
@@ -127,7 +127,7 @@ def _layout_files(faces: Sequence[_Face]) -> dict[str, bytes]:
             Image.fromarray(face.grey).save(png, format="PNG")
             files[f"{FOLDERS[split]}/{face.name}.png"] = png.getvalue()
         rows = [[f"{face.name}.png", "(0, 0, 48, 48)", *face.votes] for face in inside]
-        files[f"{FOLDERS[split]}/{LABELS}"] = _table(rows)
+        files[f"{FOLDERS[split]}/{LABELS}"] = to_csv(rows).encode()
     return files
 
 
@@ -135,10 +135,5 @@ def _csv_files(faces: Sequence[_Face]) -> dict[str, bytes]:
     usages = {split: usage for usage, split in USAGES.items()}
     pixels = [[0, " ".join(map(str, face.grey.ravel().tolist())), usages[face.split]] for face in faces]
     votes = [[usages[face.split], f"{face.name}.png", *face.votes] for face in faces]
-    return {PIXELS: _table([["emotion", "pixels", "Usage"], *pixels]), VOTES: _table([VOTES_HEADER, *votes])}
-
-
-def _table(rows: Sequence[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    faces_table = to_csv([["emotion", "pixels", "Usage"], *pixels])
+    return {PIXELS: faces_table.encode(), VOTES: to_csv([VOTES_HEADER, *votes]).encode()}

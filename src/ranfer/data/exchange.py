@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ranfer.data.attributes import AttributesFile, read_attributes, write_attributes
-from ranfer.data.dataset import Dataset
+from ranfer.data.dataset import Dataset, spare_data
 from ranfer.data.labelstudio import read_labelstudio, write_labelstudio
 from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
 from ranfer.data.subsets import read_list
 from ranfer.data.textfiles import parse_jsonl, read_lines
-from ranfer.files import spare
 
 
 class Source(NamedTuple):
@@ -49,8 +48,8 @@ def open_source(
         subset = subset_of_list(dataset, faces, label_rule)
         return Source(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
     attributes = read_labelstudio(path) if path.suffix.lower() == ".json" else read_attributes(path)
-    subsets = make_subsets(dataset, split, attributes, thresholds, label_rule)
     labelled = label_faces(dataset, split, attributes, label_rule)
+    subsets = make_subsets(dataset, split, attributes, labelled, thresholds, label_rule)
     return Source(path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
 
 
@@ -75,7 +74,7 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
     ``attributes``: one for all faces.
 
     Raises:
-        ConfigError: a file would take the place of the one that was read.
+        ConfigError: a file would take the place of one that was read.
         DataError: a format that cannot tell of these faces.
     """
     _, dataset, faces, subsets, about, _ = found
@@ -93,7 +92,7 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
     if "attributes" in formats:
         records = {face.sample.id: face.attributes for face in faces}
         writers[folder / "attributes.jsonl"] = lambda path: write_attributes(path, records, about)
-    spare(writers, [found.path, dataset.path])
+    spare_data(writers, dataset, [found.path])
     for path, write in writers.items():
         write(path)
     return list(writers)

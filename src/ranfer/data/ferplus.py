@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, Published, first_few, last_row_wins
+from ranfer.data.dataset import Dataset, Published, decode_file, first_few, last_row_wins
+from ranfer.data.labels import MOST_VOTES
 from ranfer.data.textfiles import csv_rows, read_file
 from ranfer.errors import DataError, ImageError
 from ranfer.images import decode_image
@@ -87,7 +88,7 @@ def _open_folder(path: Path) -> Dataset:
     folders = [path / folder for folder in FOLDERS.values() if (path / folder).is_dir()]
     files = {f"{folder.name}/{file.name}": Location(file) for folder in folders for file in folder.iterdir()}
     votes = next((Location(file) for file in (path / VOTES, path.parent / VOTES) if file.is_file()), None)
-    return _open_layout(path, files, votes, lambda location: read_file(location.path))
+    return _open_layout(path, files, votes, lambda location: read_file(location.path), decode_file)
 
 
 def _open_zip(path: Path, archive: zipfile.ZipFile) -> Dataset:
@@ -109,14 +110,19 @@ def _open_zip(path: Path, archive: zipfile.ZipFile) -> Dataset:
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
             raise ImageError(f"{location}: cannot be unpacked ({error})") from error
 
-    return _open_layout(path, files, votes, read)
+    return _open_layout(path, files, votes, read, lambda location: decode_image(read(location), str(location)))
 
 
 def _open_layout(
-    path: Path, files: Mapping[str, Location], votes: Location | None, read: Callable[[Location], bytes]
+    path: Path,
+    files: Mapping[str, Location],
+    votes: Location | None,
+    read: Callable[[Location], bytes],
+    decode: Callable[[Location], UInt8[np.ndarray, "h w 3"]],
 ) -> Dataset:
-    """The folder layout, given its files by name (``FER2013Train/label.csv``) and a way to read them."""
+    """The folder layout, given its files by name (``FER2013Train/label.csv``) and how to read its tables and faces."""
     rows: list[tuple[str, Sample]] = []
+    tables: list[Location] = []
     surprises: list[str] = []
     for split, folder in FOLDERS.items():
         inside = {name for name in files if name.startswith(f"{folder}/") and name != f"{folder}/"}
@@ -124,6 +130,7 @@ def _open_layout(
             continue
         if (labels := files.get(f"{folder}/{LABELS}")) is None:
             raise DataError(f"{path}: {folder}/{LABELS} is missing; {LAYOUTS}")
+        tables.append(labels)
         missing = []
         for where, row in csv_rows(labels, read(labels)):
             if len(row) != 12:
@@ -142,11 +149,8 @@ def _open_layout(
     samples = last_row_wins(rows, surprises)
     if votes is not None:
         samples = _take_votes(samples, read(votes), votes, surprises)
-
-    def decode(location: Location) -> UInt8[np.ndarray, "h w 3"]:
-        return decode_image(read(location), str(location))
-
-    return _dataset(path, samples, surprises, decode)
+        tables.append(votes)
+    return _dataset(path, samples, surprises, decode, [table.path for table in tables])
 
 
 def _take_votes(samples: Iterable[Sample], data: bytes, votes: Location, surprises: list[str]) -> list[Sample]:
@@ -199,7 +203,7 @@ def _open_csv(path: Path, file: Path) -> Dataset:
         except ValueError as error:
             raise ImageError(f"{location}: expected {_SIDE}x{_SIDE} numbers from 0 to 255 ({error})") from error
 
-    return _dataset(path, last_row_wins(named, surprises), surprises, decode)
+    return _dataset(path, last_row_wins(named, surprises), surprises, decode, [file, file.with_name(VOTES)])
 
 
 class _Line(NamedTuple):
@@ -262,8 +266,8 @@ def _parse_counts(fields: Sequence[str], where: str, surprises: list[str]) -> tu
         votes = tuple(int(field) for field in fields)
     except ValueError as error:
         raise DataError(f"{where}: expected ten whole numbers of votes ({error})") from error
-    if min(votes) < 0:
-        raise DataError(f"{where}: expected votes of 0 or more, got {min(votes)}")
+    if not 0 <= min(votes) <= max(votes) <= MOST_VOTES:
+        raise DataError(f"{where}: expected votes from 0 to {MOST_VOTES:,}, got {','.join(fields)[:80]}")
     if sum(votes) != 10:
         surprises.append(f"{where}: {sum(votes)} votes, where faces have ten")
     return votes
@@ -274,9 +278,10 @@ def _dataset(
     samples: Iterable[Sample],
     surprises: Iterable[str],
     decode: Callable[[Location], UInt8[np.ndarray, "h w 3"]],
+    tables: Sequence[Path],
 ) -> Dataset:
     splits = list(FOLDERS)
     ordered = tuple(sorted(samples, key=lambda sample: (splits.index(sample.split), sample.id)))
     if not ordered:
         raise DataError(f"{path}: no faces are listed here; {LAYOUTS}")
-    return Dataset("ferplus", path, ordered, tuple(surprises), decode, PUBLISHED)
+    return Dataset("ferplus", path, ordered, tuple(surprises), decode, PUBLISHED, files=tables)

@@ -89,7 +89,7 @@ def open_folder(path: Path) -> Dataset:
     surprises += [f"{base / CLASSES}: {n} faces of {name!r} are left out" for name, n in ignored.items()]
     order = list(dict.fromkeys([*SPLITS.values(), *(sample.split for sample in samples)]))
     samples.sort(key=lambda sample: (order.index(sample.split), sample.id))
-    return Dataset("folder", path, tuple(samples), tuple(surprises), decode_file)
+    return Dataset("folder", path, tuple(samples), tuple(surprises), decode_file, files=[base / CLASSES])
 
 
 def read_classes(path: Path) -> dict[str, Expression | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
@@ -13,9 +12,9 @@ from jaxtyping import Bool, Float32, Int
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Expression, Sample
 
-Rule = Literal["majority", "probability", "distribution"]
-RULES: tuple[Rule, ...] = get_args(Rule)
+RULES = ("majority", "probability", "distribution")
 EIGHT = len(Expression)
+MOST_VOTES = 2**31 - 1  # of a class; sums of votes stay in 64 bits
 UNLABELLED = "unlabelled"  # why a face without any vote is left out
 
 
@@ -29,7 +28,6 @@ class Labels:
     excluded: how many faces are not kept, by reason.
     """
 
-    rule: Rule
     kept: Bool[np.ndarray, " n"]
     targets: Float32[np.ndarray, "n 8"]
     expressions: Int[np.ndarray, " n"]
@@ -63,7 +61,6 @@ def label(samples: Sequence[Sample], rule: str) -> Labels:
     weights = np.where(kept[:, None], weights, 0)
     names, counts = np.unique(reason[~kept], return_counts=True)
     return Labels(
-        rule=rule,
         kept=kept,
         targets=(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1)).astype(np.float32),
         expressions=np.where(kept, weights.argmax(axis=1), -1),

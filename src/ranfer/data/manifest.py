@@ -6,24 +6,42 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, Published, cut_face, fit
+from ranfer.data.dataset import Dataset, Published, cut_face, fit, spare_data
+from ranfer.data.labels import MOST_VOTES
 from ranfer.data.textfiles import parse_objects, read_lines
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detect import Detector
-from ranfer.files import appearing, spare, write_text
+from ranfer.files import claimed, write_text
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
 VERSION = 1  # of how faces are framed and resized: another one makes old caches stale
+
+
+class _Notes(NamedTuple):
+    """What lies beside a cache: that it is whole, and what it was made of.
+
+    key: of all that decides what is in it.  sha256: of each ``chunk`` of its faces.
+    """
+
+    key: str
+    shape: Sequence[int]
+    chunk: int
+    source: str
+    published: Mapping[str, Published]
+    unreadable: int
+    missed: int
+    sha256: Sequence[str]
 
 
 def prepare(
@@ -45,67 +63,90 @@ def prepare(
         A line for each unreadable face, and how many faces the detector missed.
 
     Raises:
-        ConfigError: ``file`` is the data itself, or there is one that is no manifest.
+        ConfigError: ``file`` is one of the dataset's, there is one that is no manifest, or another run is writing it.
     """
-    read = manifest_files(dataset.path) if dataset.cache is not None else [dataset.path]
-    spare(manifest_files(file), read)
-    n = len(dataset.samples)
+    spare_data(manifest_files(file), dataset)
     key = _key(dataset, size, channels, detect is not None)
-    cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))
-    if file.exists() and not _is_manifest(file):
-        raise ConfigError(f"{file}: holds something else than a manifest; choose another --out")
-    if file.exists() and cache.exists() and notes.exists():
-        about = json.loads(notes.read_text(encoding="utf-8"))
-        if about["key"] == key and not about["unreadable"]:
-            return [], about["missed"]
-    partial = cache.with_name(cache.name + ".partial")
+    if file.exists():
+        if not _is_manifest(file):
+            raise ConfigError(f"{file}: holds something else than a manifest; choose another --out")
+        with suppress(DataError):  # of a cache that is not whole
+            _, notes = _open_cache(file)
+            if notes.key == key and not notes.unreadable:
+                return [], notes.missed
     file.parent.mkdir(parents=True, exist_ok=True)
-    shape = (n, size, size, channels)
-    going_on = log.exists() and partial.exists() and next(_chunks(log), {}).get("key") == key
+    log = _beside(file, ".log")
+    log.touch()
+    with claimed(log):
+        shape = (len(dataset.samples), size, size, channels)
+        digests = _write_faces(dataset, file, key, shape, detect, progress)
+        return _finish(dataset, file, key, shape, digests)
+
+
+def _write_faces(
+    dataset: Dataset,
+    file: Path,
+    key: str,
+    shape: tuple[int, int, int, int],
+    detect: Detector | None,
+    progress: Callable[[int], None] | None,
+) -> list[str]:
+    """Fill the cache, and the log with a line a chunk, from where both end; gives the hashes of all chunks."""
+    log, partial = _beside(file, ".log"), _partial(file)
+    going_on = partial.exists() and next(_chunks(log), {}).get("key") == key
     faces = np.lib.format.open_memmap(partial, "r+" if going_on else "w+", np.uint8, None if going_on else shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and no signal while the faces are written
         with partial.open("r+b") as held:
             os.posix_fallocate(held.fileno(), 0, partial.stat().st_size)
-    digests = _resume(log, faces, key) if going_on else []
-
-    def one(index: int) -> dict[str, Any]:
-        sample = dataset.samples[index]
-        line: dict[str, Any] = _line(dataset, sample) | {"row": index}
-        try:
-            picture = dataset.decode(sample.location)
-            if detect is not None:
-                found = max(detect(picture), key=lambda detection: detection.area, default=None)
-                line["attributes"]["found"] = int(found is not None)
-                if found is not None:
-                    points = (
-                        None if found.landmarks is None else tuple((float(x), float(y)) for x, y in found.landmarks)
-                    )
-                    sample = replace(sample, box=found.box, landmarks=points)
-                    line |= {"box": list(map(float, found.box)), "landmarks": sample.landmarks}
-            faces[index] = fit(cut_face(picture, sample), channels, size)  # noqa: F821
-        except ImageError as error:
-            faces[index] = 0  # noqa: F821
-            line["error"] = str(error)
-        return line
-
-    with log.open("a" if going_on else "w", encoding="utf-8") as writer, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(len(digests) * CHUNK, n, CHUNK):
-            stop = min(start + CHUNK, n)
-            lines = list(pool.map(one, range(start, stop)))
+    digests = _resume(log, faces, key)
+    with log.open("a", encoding="utf-8") as writer, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(len(digests) * CHUNK, len(faces), CHUNK):
+            rows = range(start, min(start + CHUNK, len(faces)))
+            lines = list(pool.map(lambda row: _frame(dataset, row, faces[row], detect), rows))
             faces.flush()
-            digests.append(_hash(faces[start:stop]))
+            digests.append(_hash(faces[start : rows.stop]))
             writer.write(json.dumps({"key": key, "sha256": digests[-1], "lines": lines}) + "\n")
             writer.flush()
             if progress is not None:
-                progress(stop)
+                progress(rows.stop)
+    return digests
+
+
+def _frame(
+    dataset: Dataset, row: int, face: UInt8[np.ndarray, "side side c"], detect: Detector | None
+) -> dict[str, Any]:
+    """Fill in one face, black where it cannot be read; gives its line of the manifest."""
+    sample = dataset.samples[row]
+    line = _line(dataset, sample) | {"row": row}
+    try:
+        picture = dataset.decode(sample.location)
+        if detect is not None:
+            found = max(detect(picture), key=lambda detection: detection.area, default=None)
+            line["attributes"]["found"] = int(found is not None)
+            if found is not None:
+                points = None if found.landmarks is None else tuple((float(x), float(y)) for x, y in found.landmarks)
+                sample = replace(sample, box=found.box, landmarks=points)
+                line |= {"box": list(map(float, found.box)), "landmarks": points}
+        face[:] = fit(cut_face(picture, sample), face.shape[2], face.shape[0])
+    except ImageError as error:
+        face[:] = 0
+        line["error"] = str(error)
+    return line
+
+
+def _finish(
+    dataset: Dataset, file: Path, key: str, shape: tuple[int, int, int, int], digests: Sequence[str]
+) -> tuple[list[str], int]:
+    """Put cache and manifest in place. The notes go first and come last: where they are, the others belong to them."""
+    cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))
     unreadable = [line["error"] for line in _lines(log) if "error" in line]
     missed = sum(line["attributes"].get("found") == 0 for line in _lines(log))
-    published = {split: counts._asdict() for split, counts in dataset.published.items()}
-    told = {"source": dataset.origin, "published": published, "unreadable": len(unreadable), "missed": missed}
-    del faces  # no thread is at it any more, and a file that is mapped cannot be renamed everywhere
-    partial.replace(cache)
-    write_text(notes, json.dumps({"key": key, "shape": shape, "chunk": CHUNK, **told, "sha256": digests}) + "\n")
+    told = _Notes(key, shape, CHUNK, dataset.origin, dataset.published, len(unreadable), missed, digests)
+    published = {split: counts._asdict() for split, counts in told.published.items()}
+    notes.unlink(missing_ok=True)
+    _partial(file).replace(cache)
     write_text(file, (json.dumps(line) + "\n" for line in _lines(log)))
+    write_text(notes, json.dumps(told._asdict() | {"published": published}) + "\n")
     log.unlink()
     return unreadable, missed
 
@@ -120,15 +161,23 @@ def _lines(log: Path) -> Iterator[dict[str, Any]]:
 
 
 def _resume(log: Path, faces: UInt8[np.ndarray, "n side side c"], key: str) -> list[str]:
-    """The hashes of the chunks that are done, from the first one on; what follows them is cut off the log."""
+    """The hashes of the chunks that are done, from the first one on; what follows them is cut off the log.
+
+    It is cut in place: the log is what a run holds to keep others out.
+    """
     digests: list[str] = []
-    with appearing(log) as kept, kept.open("w", encoding="utf-8") as writer:
-        for chunk in _chunks(log):
+    end = 0
+    with log.open("r+b") as file:
+        for line in file:
+            if not line.endswith(b"\n"):  # torn
+                break
+            chunk = json.loads(line)
             start = len(digests) * CHUNK
             if chunk["key"] != key or chunk["sha256"] != _hash(faces[start : start + CHUNK]):
                 break
             digests.append(chunk["sha256"])
-            writer.write(json.dumps(chunk) + "\n")
+            end += len(line)
+        file.truncate(end)
     return digests
 
 
@@ -141,14 +190,14 @@ def open_manifest(path: Path) -> Dataset:
     surprises: list[str] = []
     samples, errors = [], {}
     file = _beside(path, ".npy")
-    cache, about = _open_cache(path)
+    cache, notes = _open_cache(path)
     seen: dict[str, int] = {}
     shared: dict[tuple[int, ...], tuple[int, ...]] = {}  # votes are equal for many faces: one object serves them
     for number, line in parse_objects(path, read_lines(path), surprises):
         try:
             votes = tuple(int(vote) for vote in line["votes"])
             row, id_ = int(line["row"]), str(line["id"])
-            if len(votes) != len(Expression) + 2 or min(votes) < 0 or max(votes) >= 2**31:
+            if len(votes) != len(Expression) + 2 or min(votes) < 0 or max(votes) > MOST_VOTES:
                 raise ValueError(f"votes {votes}")
             if not 0 <= row < len(cache):
                 raise ValueError(f"row {row} of {len(cache)}")
@@ -177,9 +226,10 @@ def open_manifest(path: Path) -> Dataset:
         tuple(samples),
         tuple(surprises),
         decode,
-        {split: Published(**counts) for split, counts in about["published"].items()},
-        source=about["source"],
+        notes.published,
+        source=notes.source,
         cache=cache,
+        files=manifest_files(path),
         broken=frozenset(map(int, errors)),
     )
 
@@ -190,26 +240,32 @@ def verify(path: Path) -> None:
     Raises:
         DataError: some chunks differ; they are counted.
     """
-    cache, about = _open_cache(path)
-    starts = range(0, len(cache), about["chunk"])
-    pairs = zip(starts, about["sha256"], strict=True)
-    wrong = sum(_hash(cache[start : start + about["chunk"]]) != digest for start, digest in pairs)
+    cache, notes = _open_cache(path)
+    starts = range(0, len(cache), notes.chunk)
+    pairs = zip(starts, notes.sha256, strict=True)
+    wrong = sum(_hash(cache[start : start + notes.chunk]) != digest for start, digest in pairs)
     if wrong:
         raise DataError(f"{_beside(path, '.npy')}: {wrong} of {len(starts)} parts are damaged; prepare the data again")
 
 
-def _open_cache(path: Path) -> tuple[UInt8[np.ndarray, "n side side c"], dict[str, Any]]:
-    """The faces of a manifest, mapped from the disk, and the notes beside them."""
+def _open_cache(path: Path) -> tuple[UInt8[np.ndarray, "n side side c"], _Notes]:
+    """The faces of a manifest, mapped from the disk, and the notes beside them.
+
+    Raises:
+        DataError: one of them is missing, damaged, or not as the other.
+    """
     file = _beside(path, ".npy")
     try:
         about = json.loads(_beside(path, ".json").read_text(encoding="utf-8"))
-        shape = tuple(about["shape"])
+        published = {split: Published(**counts) for split, counts in about["published"].items()}
+        notes = _Notes(**about | {"published": published})
+        shape = tuple(notes.shape)
         cache = np.load(file, mmap_mode="c", allow_pickle=False)
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: no readable cache of faces ({error}); run ranfer data prepare again") from error
     if cache.shape != shape or cache.dtype != np.uint8:
         raise DataError(f"{file}: expected bytes of shape {shape}, got {cache.dtype} of {cache.shape}; prepare again")
-    return np.asarray(cache), about
+    return np.asarray(cache), notes
 
 
 def _line(dataset: Dataset, sample: Sample) -> dict[str, Any]:
@@ -244,3 +300,8 @@ def _is_manifest(file: Path) -> bool:
 
 def _beside(file: Path, suffix: str) -> Path:
     return file.with_suffix(".faces" + suffix)
+
+
+def _partial(file: Path) -> Path:
+    """The cache while it is filled."""
+    return _beside(file, ".npy.partial")

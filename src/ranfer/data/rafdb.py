@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from ranfer.data.dataset import Dataset, Published, decode_file, first_few, last_row_wins
 from ranfer.data.labels import one_vote
-from ranfer.data.textfiles import parse_number, read_file
+from ranfer.data.textfiles import parse_number, read_lines
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Sample
 
@@ -57,10 +58,8 @@ def open_rafdb(path: Path) -> Dataset:
     surprises: list[str] = []
     missing = []
     there = {file.name for file in pictures.iterdir()}
-    for number, line in enumerate(read_file(labels).decode(errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"((train|test)_\d+)\.jpg\s+([1-7])", line.strip())
+    for number, line in read_lines(labels):
+        match = re.fullmatch(r"((train|test)_\d+)\.jpg\s+([1-7])", line)
         if match is None:
             raise DataError(f"{labels}:{number}: expected a line such as 'train_00001.jpg 5', got {line[:80]!r}")
         stem, split, digit = match.groups()
@@ -77,7 +76,7 @@ def open_rafdb(path: Path) -> Dataset:
     if not aligned:
         samples = [replace(sample, landmarks=_read_landmarks(root, sample)) for sample in samples]
     samples.sort(key=lambda sample: (sample.split != "train", sample.id))
-    return Dataset("rafdb", path, tuple(samples), tuple(surprises), decode_file, PUBLISHED)
+    return Dataset("rafdb", path, tuple(samples), tuple(surprises), decode_file, PUBLISHED, files=[labels])
 
 
 def _find(path: Path) -> tuple[Path, Path]:
@@ -99,9 +98,9 @@ def _read_landmarks(root: Path, sample: Sample) -> tuple[tuple[float, float], ..
     Three lines with gender, race and age follow there.
     """
     file = root / "Annotation" / "manual" / f"{sample.location.path.stem}_manu_attri.txt"
-    lines = read_file(file).decode(errors="replace").splitlines()[:LANDMARKS]
+    lines = islice(read_lines(file), LANDMARKS)
     try:
-        points = tuple((parse_number(x), parse_number(y)) for x, y in (line.split() for line in lines))
+        points = tuple((parse_number(x), parse_number(y)) for x, y in (line.split() for _, line in lines))
     except ValueError as error:
         raise DataError(f"{file}: expected five lines of two numbers, x and y ({error})") from error
     if len(points) < LANDMARKS:

@@ -164,16 +164,16 @@ def make_subsets(
     dataset: Dataset,
     split: str,
     attributes: AttributesFile,
+    faces: Sequence[LabelledFace],
     thresholds: Mapping[str, float] | None = None,
     label_rule: str = "majority",
 ) -> list[Subset]:
-    """A subset for every rule of :func:`rules` of which the attributes tell anything; it may be empty.
+    """A subset of the faces, as :func:`label_faces` gives them, for every rule of :func:`rules` of which the attributes
+    tell anything; it may be empty.
 
     Raises:
-        ConfigError, DataError: as :func:`rules` and :func:`label_faces`.
+        ConfigError: as :func:`rules`.
     """
-    chosen = rules(thresholds)
-    faces = label_faces(dataset, split, attributes, label_rule)
     source = {
         "data": f"{dataset.name}:{dataset.path.name}",
         "split": split,
@@ -187,7 +187,7 @@ def make_subsets(
     if people := sorted({person for face in faces for person in face.attributes.annotators}):
         source["annotators"] = people
     subsets = []
-    for rule in chosen:
+    for rule in rules(thresholds):
         told = [rule.holds(face.attributes) for face in faces]
         if any(answer is not None for answer in told):
             kept = tuple(face for face, answer in zip(faces, told, strict=True) if answer)

@@ -6,8 +6,6 @@ and attributes. ``evaluate --subset`` reads manifests and lists alike.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from ranfer.data.attributes import to_line
 from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import ANY, LabelledFace, Subset
 from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
-from ranfer.data.textfiles import to_jsonl
+from ranfer.data.textfiles import to_csv, to_jsonl
 from ranfer.files import write_text
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion
 
@@ -60,11 +58,9 @@ def _code(attributes: Attributes, covers: Sequence[Occlusion]) -> int | None:
 
 def write_csv(faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
     """A row a face: its attributes, and 1 or 0 for each subset; empty where nothing is told."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     kinds = [*map(str, Occlusion), "none"]
     people = ["turned", "annotators", "decided"]
-    writer.writerow(["id", "split", "expression", "yaw", "pitch", "roll", *kinds, *people, *(s.name for s in subsets)])
+    rows = [["id", "split", "expression", "yaw", "pitch", "roll", *kinds, *people, *(s.name for s in subsets)]]
     inside = [{face.sample.id for face in subset.faces} for subset in subsets]
     for sample, expression, attributes in faces:
         line = to_line(sample.id, attributes)
@@ -72,8 +68,8 @@ def write_csv(faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Pa
         row = [sample.id, sample.split, expression, line["yaw"], line["pitch"], line["roll"]]
         row += [*(told.get(kind) for kind in kinds), line.get("turned")]
         row += [" ".join(attributes.annotators), attributes.decided, *(int(sample.id in ids) for ids in inside)]
-        writer.writerow(row)
-    write_text(path, text.getvalue())
+        rows.append(row)
+    write_text(path, to_csv(rows))
 
 
 def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,13 @@ def parse_jsonl(
         else:
             raise DataError(f'{path}:{line}: expected an object with an "id", got {json.dumps(values)[:80]!r}')
     return about, rows
+
+
+def to_csv(rows: Iterable[Sequence[object]]) -> str:
+    """A line each; None is empty."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def to_jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
