@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -18,6 +16,7 @@ from ranfer.answers import Answers, PredictionsFile, Predictor, answer
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
+from ranfer.data.textfiles import to_csv
 from ranfer.errors import ConfigError
 from ranfer.files import write_text
 from ranfer.intervals import REPLICATES
@@ -210,13 +209,10 @@ def write_predictions(evaluation: Evaluation, path: Path) -> None:
     answers = evaluation.answers
     samples = {sample.id: sample for sample in evaluation.dataset.samples}
     ordered = [samples[face] for face in answers.ids]
-    names = NAMES
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", "split", "label", "predicted", *(names if answers.prediction is not None else [])])
+    table = [["id", "split", "label", "predicted", *(NAMES if answers.prediction is not None else [])]]
     truth = label(ordered, evaluation.rule).expressions
     for row, sample in enumerate(ordered):
         told = [] if answers.prediction is None else [f"{p:.7g}" for p in answers.prediction.probabilities[row]]
-        known = names[truth[row]] if truth[row] >= 0 else ""
-        writer.writerow([sample.id, sample.split, known, names[answers.predicted[row]], *told])
-    write_text(path, table.getvalue())
+        known = NAMES[truth[row]] if truth[row] >= 0 else ""
+        table.append([sample.id, sample.split, known, NAMES[answers.predicted[row]], *told])
+    write_text(path, to_csv(table))

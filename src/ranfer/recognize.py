@@ -21,7 +21,7 @@ from ranfer.images import Picture, as_rgb, by_shape
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
 from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
-from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Prediction, normalised
+from ranfer.vocab import ESTIMATED, Box, Expression, Occlusion, Pose, Prediction, normalised
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.onnx"
 BATCH = 8  # faces in one call of the model: more take memory, and save no time where a network has one thread
@@ -240,13 +240,13 @@ class Recognizer:
     def _face(self, detection: Detection, said: Prediction, seen: Estimate, row: int) -> Face:
         kept = normalised(said.probabilities[row, [expression.column for expression in self._classes]])
         expression, probability = self._classes[int(kept.argmax())], float(kept.max())
-        yaw, pitch, roll = map(float, seen.pose[row])
+        pose = Pose(*map(float, seen.pose[row]))
         occlusion = dict(zip(ESTIMATED, map(float, seen.occlusion[row]), strict=True))
         left, top, right, bottom = detection.box
         reasons = [
             *if_unsure(expression, probability, self._threshold),
             *if_tiny(max(right - left, bottom - top)),
-            *if_turned(yaw, pitch),
+            *if_turned(pose),
             *if_covered(occlusion),
         ]
         regions: tuple[Region, ...] = ()
@@ -264,9 +264,9 @@ class Recognizer:
             regions=regions,
             trusted=not reasons,
             reason="; ".join(reasons) or None,
-            yaw=yaw,
-            pitch=pitch,
-            roll=(roll + find_frame(detection).roll + 180) % 360 - 180,  # alignment turned the face back
+            yaw=pose.yaw,
+            pitch=pose.pitch,
+            roll=(pose.roll + find_frame(detection).roll + 180) % 360 - 180,  # alignment turned the face back
             occlusion=occlusion,
             feature=self._feature(said, row) if self._features else None,
         )

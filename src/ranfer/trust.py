@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ranfer.vocab import Expression, Occlusion
+from ranfer.vocab import Expression, Occlusion, Pose
 
 TINY = 20  # pixels; the detector looks for faces from this size on, and smaller ones show too little
 TURNED = 45  # degrees of yaw or pitch
@@ -29,10 +29,9 @@ def if_tiny(side: float) -> list[str]:
     return [f"tiny: {math.floor(side)} of {TINY} pixels needed"] if side < TINY else []
 
 
-def if_turned(yaw: float, pitch: float) -> list[str]:
-    """The head is turned too far, in degrees."""
-    turn = max(abs(yaw), abs(pitch))
-    return [f"turned {turn:.0f} degrees"] if turn > TURNED else []
+def if_turned(pose: Pose) -> list[str]:
+    """The head is turned too far."""
+    return [f"turned {pose.turn:.0f} degrees"] if pose.turn > TURNED else []
 
 
 def if_covered(occlusion: Mapping[Occlusion, float]) -> list[str]:

@@ -95,6 +95,11 @@ class Pose(NamedTuple):
     pitch: float
     roll: float
 
+    @property
+    def turn(self) -> float:
+        """By how many degrees the head is turned away: the larger of yaw and pitch, for roll is undone by alignment."""
+        return max(abs(self.yaw), abs(self.pitch))
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +11,7 @@ from ranfer.annotate.questions import OCCLUSION, POSE, Said
 from ranfer.annotate.store import Answer, Store
 from ranfer.data import attributes as files
 from ranfer.data.attributes import FREE, merge_answers, write_attributes
+from ranfer.data.textfiles import to_csv
 from ranfer.files import write_text
 from ranfer.provenance import revision
 from ranfer.vocab import Attributes, Occlusion
@@ -85,11 +84,9 @@ def write_decided(store: Store, folder: Path, shares: bool = False) -> tuple[Pat
 
 
 def _table(answers: Iterable[Answer], names: Sequence[str]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "annotator", "final", "status", *names, "note", "seconds", "at"])
+    rows: list[list[object]] = [["id", "annotator", "final", "status", *names, "note", "seconds", "at"]]
     for answer in answers:
         values = ["+".join(answer.said.get(name, ())) for name in names]
         row = [answer.face, answer.annotator, int(answer.final), answer.status, *values, answer.note]
-        table.writerow([*row, f"{answer.seconds:.2f}", answer.at])
-    return text.getvalue()
+        rows.append([*row, f"{answer.seconds:.2f}", answer.at])
+    return to_csv(rows)

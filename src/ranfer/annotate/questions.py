@@ -128,8 +128,7 @@ def suggest(question: Question, attributes: Attributes) -> tuple[str, ...]:
     if question.name == POSE.name:
         if attributes.pose is None:
             return () if attributes.turned is None else (str(attributes.turned),)
-        turn = max(abs(attributes.pose.yaw), abs(attributes.pose.pitch))
-        return (str(max(degrees for degrees in TURNED if degrees == 0 or turn > degrees)),)
+        return (str(max(degrees for degrees in TURNED if degrees == 0 or attributes.pose.turn > degrees)),)
     kinds = tuple(sorted(kind.value for kind, p in attributes.occlusion.items() if p >= THRESHOLD))
     told = all(kind in attributes.occlusion for kind in ESTIMATED)
     return kinds or ((FREE,) if told else ())
@@ -143,6 +142,5 @@ def doubt(question: Question, attributes: Attributes) -> float:
     if question.name == POSE.name:
         if attributes.pose is None:
             return float(attributes.turned is None)
-        turn = max(abs(attributes.pose.yaw), abs(attributes.pose.pitch))
-        return max(0.0, 1.0 - min(abs(turn - degrees) for degrees in TURNED if degrees) / 15)
+        return max(0.0, 1.0 - min(abs(attributes.pose.turn - degrees) for degrees in TURNED if degrees) / 15)
     return max((1.0 - 2 * abs(p - THRESHOLD) for p in attributes.occlusion.values()), default=1.0)

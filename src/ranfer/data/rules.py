@@ -104,11 +104,11 @@ def rules(thresholds: Mapping[str, float] | None = None) -> tuple[Rule, ...]:
 
 
 def _pose_rule(degrees: int) -> Rule:
-    """The published rule: yaw or pitch; roll is undone by alignment."""
+    """The published rule."""
 
     def holds(face: Attributes) -> bool | None:
         if face.pose is not None:
-            return max(abs(face.pose.yaw), abs(face.pose.pitch)) > degrees
+            return face.pose.turn > degrees
         return None if face.turned is None else face.turned >= degrees
 
     words = f"yaw or pitch over {degrees} degrees, to either side; roll does not count"
