@@ -59,6 +59,9 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
         "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
         "but for faces of which the first two views are sure"
     )
+    views.description["mean_of"] = ["a/best.safetensors", "b/best.safetensors"]
+    mean = "; its weights are the mean of those of a/best.safetensors, b/best.safetensors"
+    assert judged(rafdb, "test", views).trained_on == found.trained_on + mean
     earlier = Neutral(**TRAINING)
     earlier.description |= {"mirror": True, "turn": 8.0}
     assert "unknown" in judged(rafdb, "test", earlier).test_time_augmentation

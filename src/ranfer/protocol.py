@@ -126,6 +126,8 @@ def protocol(evaluation: Evaluation) -> Protocol:
     predictions = str(evaluation.source.get("kind", "")).startswith("predictions")
     support = evaluation.whole.scores.confusion.sum(axis=1)
     learnt = {key: training.get(key, "?") for key in ("dataset", "split", "faces", "label_rule", "sampling")}
+    averaged = evaluation.source.get("mean_of")
+    mean = f"; its weights are the mean of those of {', '.join(averaged)}" if averaged else ""
     origin = evaluation.dataset.origin
     groups = {name: _compare_list(evaluation.lists[name], group) for name, group in evaluation.subsets.items()}
     return Protocol(
@@ -134,7 +136,7 @@ def protocol(evaluation: Evaluation) -> Protocol:
         n=evaluation.whole.scores.n,
         sampling=f"every face of {origin} {evaluation.split} that the rule keeps, once"
         + (", but for expressions that are not shared" if evaluation.shared.only else ""),
-        trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt)
+        trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt) + mean
         if training
         else UNTOLD,
         drawn_over_in_training=f"{100 * training['drawn_over']:g} % of the faces"
