@@ -91,7 +91,9 @@ def test_the_mean_weight_of_each_region_is_told_by_name(made):
 def test_a_person_finds_the_headline_first_and_everything_else_below(made):
     head, *rest = made.text.split("\n\n")
     assert head == "# a/best.safetensors on ferplus valid"
-    assert rest[0].startswith(f"**{percent(made.evaluation.whole.scores.accuracy)} % of {made.report['n']} faces")
+    assert rest[0].startswith(
+        f"**Accuracy {percent(made.evaluation.whole.scores.accuracy)} %**, n = {made.report['n']};"
+    )
     headings = [line for line in made.text.splitlines() if line.startswith("## ")]
     assert headings == [
         "## Protocol",

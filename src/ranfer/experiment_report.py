@@ -270,7 +270,7 @@ def plot_groups(table: Table, path: Path) -> None:
                     colour = plots.ORANGE if row in table.references else plots.BLUE
                     axes.plot(accuracies, np.full(len(accuracies), y), "o", color=colour, markersize=4, alpha=0.5)
                     axes.plot(accuracies.mean(), y, "|", color=colour, markersize=14, markeredgewidth=2.2)
-            axes.set(title=f"{name} (n = {group.n:,})", xlabel="right, %", ylim=(-0.6, len(names) - 0.4))
+            axes.set(title=f"{name} (n = {group.n:,})", xlabel="accuracy, %", ylim=(-0.6, len(names) - 0.4))
             axes.set_yticks(place, names)
             axes.grid(axis="x")
             axes.tick_params(axis="y", length=0)
@@ -283,6 +283,6 @@ def plot_curves(table: Table, path: Path) -> None:
         for row, (colour, line) in zip(table.curves, styles * len(table.curves), strict=False):
             accuracy = 100 * table.curves[row].mean(axis=0)
             axes.plot(100 * np.array(table.shares), accuracy, line, color=colour, marker="o", markersize=3, label=row)
-        axes.set(xlabel="covered share of the face, %", ylabel="right, %", title="Covered faces, mean over seeds")
+        axes.set(xlabel="occluded share of the face, %", ylabel="accuracy, %", title="Synthetic occlusion, mean over seeds")
         axes.grid()
         axes.figure.legend(loc="outside right upper")

@@ -176,7 +176,7 @@ def plot_reliability(table: Reliability, error: Figure, path: Path) -> None:
         confidence = 100 * table.confidence[filled]
         upper.vlines(confidence, values[:, 1], values[:, 2], color=BLUE, linewidth=1.4)
         upper.plot(confidence, values[:, 0], "o-", color=BLUE, linewidth=1, markersize=5)
-        upper.set(xlim=(0, 100), ylim=(0, 102), ylabel="right, %")
+        upper.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
         low, high = (100 * limit for limit in error.interval)
         upper.set_title(
             f"Calibration error {100 * error.value:.1f} % ({low:.1f} to {high:.1f}), {len(table.faces)} bins"

@@ -24,7 +24,7 @@ def to_markdown(
     scores = whole.scores
     parts = [
         f"# {evaluation.titles[0]} on {evaluation.dataset.name} {evaluation.split}",
-        f"**{percent(scores.accuracy)} % of {scores.n:,} faces are right**; macro F1 {percent(scores.macro_f1)} %, "
+        f"**Accuracy {percent(scores.accuracy)} %**, n = {scores.n:,}; macro F1 {percent(scores.macro_f1)} %, "
         f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
         f"95 % intervals in brackets.",
         protocol(evaluation).to_markdown(),
@@ -47,8 +47,8 @@ def _expressions_section(evaluation: Evaluation) -> str:
         return ""
     header = ["", "faces", *evaluation.titles, ""]
     told = (
-        "Only expressions that the faces have and every model can answer are judged: the probabilities of others are "
-        "taken from the answers, which are made to sum to 1 again, and faces of others are left out. An answer without "
+        "Only expressions that the faces have and every model can predict are evaluated: the probabilities of others "
+        "are removed and the rest normalised to sum 1, and faces of others are left out. A prediction without "
         "probabilities stays, and is wrong where it is none of these."
         if shared.only
         else "Data and models do not have the same expressions, or not by the same names. All faces count; "
@@ -175,13 +175,13 @@ def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
     rows = [(name, *(f"{100 * weights[i]:.1f}" for weights in means.values())) for i, name in enumerate(table["names"])]
     parts = [
         "## Regions",
-        "Mean weight of each region, %, over the split, over its faces answered rightly and wrongly, and over subsets.",
+        "Mean weight of each region, %, over the split, over its faces classified correctly and wrongly, and over subsets.",
         markdown_table(["", *means], rows),
     ]
     if "regions.png" in drawn:
         parts += [
-            "Below, for each true expression, a face drawn at random from those answered rightly and, to its right, "
-            "one from those answered wrongly. A region is tinted the more, the more weight it has.",
+            "Below, for each true expression, a random face of those classified correctly and, to its right, "
+            "one of those classified wrongly. A region is tinted the more, the more weight it has.",
             "![faces whose regions are tinted by their weights](regions.png)",
         ]
     return "\n\n".join(parts)

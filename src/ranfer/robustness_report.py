@@ -115,8 +115,8 @@ def section(found: Robustness, names: Sequence[str], faces: int) -> str:
     n, by_kind, mean = len(found.ids), cells(found), means(found)
     shares = [f"{100 * share:.0f} %" for share in (0.0, *found.shares)]
     parts = [
-        "## Covered faces",
-        f"Over {n:,} of the {faces:,} faces, those whose ids have the least SHA-256, a thing is drawn and made larger "
+        "## Synthetic occlusion",
+        f"Over {n:,} of the {faces:,} faces, those whose ids have the least SHA-256, an object is drawn and enlarged "
         "until it covers a share of the face's oval. What is drawn follows from the face's id and the kind alone, so "
         f"that every model sees the same faces. Landmarks that place it: {found.placed}.",
     ]
@@ -202,8 +202,8 @@ def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         for axes in grid[:, 0]:
-            axes.set(ylabel="right, %")
+            axes.set(ylabel="accuracy, %")
         figure = grid[0, 0].figure
-        figure.supxlabel(f"covered share of the face, %; n = {len(found.ids):,}, 95 % intervals", size=10)
+        figure.supxlabel(f"occluded share of the face, %; n = {len(found.ids):,}, 95 % intervals", size=10)
         if len(names) > 1:
             figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
