@@ -283,6 +283,8 @@ def plot_curves(table: Table, path: Path) -> None:
         for row, (colour, line) in zip(table.curves, styles * len(table.curves), strict=False):
             accuracy = 100 * table.curves[row].mean(axis=0)
             axes.plot(100 * np.array(table.shares), accuracy, line, color=colour, marker="o", markersize=3, label=row)
-        axes.set(xlabel="occluded share of the face, %", ylabel="accuracy, %", title="Synthetic occlusion, mean over seeds")
+        axes.set(
+            xlabel="occluded share of the face, %", ylabel="accuracy, %", title="Synthetic occlusion, mean over seeds"
+        )
         axes.grid()
         axes.figure.legend(loc="outside right upper")

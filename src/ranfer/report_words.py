@@ -175,7 +175,7 @@ def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
     rows = [(name, *(f"{100 * weights[i]:.1f}" for weights in means.values())) for i, name in enumerate(table["names"])]
     parts = [
         "## Regions",
-        "Mean weight of each region, %, over the split, over its faces classified correctly and wrongly, and over subsets.",
+        "Mean weight of each region, %, over the split, over faces classified correctly and wrongly, and over subsets.",
         markdown_table(["", *means], rows),
     ]
     if "regions.png" in drawn:

@@ -294,6 +294,28 @@ class YuNet:
         return [Detection(tuple(corners[i].tolist()), float(rows[i, 14]), points[i].astype(float)) for i in order]
 
 
+@dataclass(frozen=True)
+class Both:
+    """The faces that one detector finds, and those that another finds besides; call it on an RGB picture.
+
+    For detectors that miss different faces: MTCNN misses profiles, and YuNet small faces.
+    """
+
+    first: Detector
+    second: Detector
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
+        """The first detector's faces, and then those of the second that lie by more than half beside each of these."""
+        found = self.first(image)
+        return [*found, *(face for face in self.second(image) if all(_nested(face, other) <= 0.5 for other in found))]
+
+
+def _nested(one: Detection, other: Detection) -> float:
+    """How much of the smaller box lies in the other, 0 to 1."""
+    upper, lower = np.maximum(one.box[:2], other.box[:2]), np.minimum(one.box[2:], other.box[2:])
+    return float(np.maximum(lower - upper, 0).prod()) / min(one.area, other.area)
+
+
 def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
     """The picture as one face, which is thereby framed; an empty picture shows none."""
     height, width = image.shape[:2]
@@ -301,7 +323,7 @@ def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
 
 
 def open_detector(name: str, threads: int | None = None) -> Detector:
-    """A detector by name: ``mtcnn``, ``none`` (:func:`whole_picture`), or ``yunet:FILE``.
+    """A detector by name: ``mtcnn``, ``none`` (:func:`whole_picture`), ``yunet:FILE``, or ``mtcnn+yunet:FILE``.
 
     Raises:
         ConfigError: no detector has that name.
@@ -314,4 +336,6 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
         return whole_picture
     if kind == "yunet" and file:
         return YuNet(Path(file))
-    raise ConfigError(f"--detector {name}: expected mtcnn, none, or yunet:FILE")
+    if kind == "mtcnn+yunet" and file:
+        return Both(MTCNN(threads=threads), YuNet(Path(file)))
+    raise ConfigError(f"--detector {name}: expected mtcnn, none, yunet:FILE, or mtcnn+yunet:FILE")
