@@ -23,7 +23,7 @@ test-postgres: $(VENV)/installed
 	$(RUN)/python -m pytest -m postgres tests/test_annotation_store.py
 
 test-browser: $(VENV)/installed
-	command -v chromium >/dev/null && command -v npm >/dev/null || (apt-get update && apt-get install -y chromium npm)
+	for tool in chromium npm; do command -v $$tool >/dev/null || { apt-get update && apt-get install -y $$tool; } || exit 1; done
 	cd tests/browser && npm install --no-audit --no-fund --silent
 	PYTHON=$(CURDIR)/$(RUN)/python node --test --test-concurrency=1 tests/browser/annotator.test.mjs tests/browser/outbox.test.mjs
 

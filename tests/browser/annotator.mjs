@@ -79,4 +79,11 @@ export async function openPage(browser, link, options = {}) {
 }
 
 export const caption = (page) => page.textContent("#caption");
+
+// A key, and the face that comes then: before it is there, another key would be no answer.
+export async function press(page, key) {
+  const face = await caption(page);
+  await page.keyboard.press(key);
+  await page.waitForFunction((before) => document.getElementById("caption").textContent !== before, face);
+}
 export const saved = (page) => page.waitForFunction(() => document.getElementById("saved").textContent === "all saved");

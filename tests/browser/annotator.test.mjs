@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, test } from "node:test";
 import { rmSync } from "node:fs";
-import { answers, caption, drawFaces, openBrowser, openPage, saved, serve } from "./annotator.mjs";
+import { answers, caption, drawFaces, openBrowser, openPage, press, saved, serve } from "./annotator.mjs";
 
 const FACES = 60;
 const PEOPLE = ["--annotator", "anna", "--annotator", "ben", "--adjudicator", "judge"];
@@ -103,16 +103,13 @@ test("a reload in the middle of fast work goes on at the next face, and back and
 
 test("a server that is killed and started again in the middle loses nothing, and the page goes on by itself", async () => {
   const page = await openPage(browser, server.links.anna);
-  for (let number = 0; number < 5; number++) await page.keyboard.press("u");
+  for (let number = 0; number < 5; number++) await press(page, "u");
   await server.kill();
-  for (let number = 0; number < 4; number++) await page.keyboard.press("e");
+  for (let number = 0; number < 4; number++) await press(page, "e");
   await page.waitForFunction(() => document.getElementById("saved").textContent.startsWith("server not reached"));
   server = await serve(folder, port, "--attributes", "occlusion", ...PEOPLE);
   await saved(page);
-  for (let number = 0; number < 20; number++) {
-    await page.keyboard.press("n");
-    await page.waitForTimeout(60);
-  }
+  for (let number = 0; number < 20; number++) await press(page, "n");
   await saved(page);
   const found = (await answers(folder)).map((answer) => answer.said.occlusion[0]);
   assert.deepEqual([found.filter((kind) => kind === "u" || kind === "upper").length, found.filter((kind) => kind === "eyewear").length], [5, 4]);
@@ -143,8 +140,7 @@ test("two annotators at once are blind to each other, and the adjudicator decide
   const work = async (page, key) => {
     for (let number = 0; number < FACES; number++) {
       const odd = (await caption(page)).endsWith("7") && key === "u";
-      await page.keyboard.press(odd ? "s" : "n");
-      await page.waitForTimeout(30);
+      await press(page, odd ? "s" : "n");
     }
     await page.waitForFunction(() => document.querySelector("#face p")?.textContent.startsWith("All faces"));
     await saved(page);
