@@ -6,8 +6,8 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
@@ -39,6 +38,7 @@ from ranfer.provenance import revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
+from ranfer.training_bars import Totals, counting, progress_bars
 from ranfer.training_faces import Faces, batches, divide, find_points, load_faces
 from ranfer.vocab import Expression
 
@@ -87,7 +87,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     dataset = open_dataset(config.data.source)
     known = _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)
-    with _counting(console, "reading faces", len(to_learn)) as progress:
+    with counting(console, "reading faces", len(to_learn)) as progress:
         learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule, progress)
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
@@ -95,7 +95,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
             f"a multiple of the {fabric.world_size} processes"
         )
     if config.model.regions.scheme == "landmark":
-        with _counting(console, "finding landmarks", len(learn.samples)) as progress:
+        with counting(console, "finding landmarks", len(learn.samples)) as progress:
             learn = replace(learn, points=find_points(learn, progress))
     learn = learn.on(fabric.device)
     valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
@@ -113,7 +113,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     record = training_record(config, dataset, learn, known)  # before teachers give every expression a share
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
-        with _counting(console, "asking the teachers", len(learn.samples)) as progress:
+        with counting(console, "asking the teachers", len(learn.samples)) as progress:
             learn, teachers = replace(learn, targets=refined(learn, teachers, config, progress)), None
     model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
@@ -141,7 +141,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     learner, optimizer = fabric.setup(network, optimizer)
 
     steps = len(learn.samples) // config.batch
-    with _progress(console) as bars:
+    with progress_bars(console) as bars:
         bar = bars.add_task("", total=config.epochs * steps, completed=done * steps)
         for epoch in range(done + 1, config.epochs + 1):
             torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
@@ -321,52 +321,8 @@ def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
     }
 
 
-class Totals:
-    """Running means of an epoch."""
-
-    def __init__(self) -> None:
-        self.faces = self.right = 0
-        self.loss = self.last = 0.0
-
-    def add(self, loss: float, right: int, faces: int) -> None:
-        """One batch: its mean loss, how many were right, of how many."""
-        self.last = loss
-        self.loss += loss * faces
-        self.right += right
-        self.faces += faces
-
-    def figures(self) -> dict[str, float]:
-        """Mean loss and share of faces that were right."""
-        return {"loss": self.loss / self.faces, "accuracy": self.right / self.faces}
-
-    def __str__(self) -> str:
-        """As the progress line shows it."""
-        return "loss {loss:.4f}  accuracy {accuracy:.4f}".format(**self.figures())
-
-
 def _epoch_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-@contextmanager
-def _counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar while something is done to each face; to be called with how many are done."""
-    with _progress(console) as bars:
-        bar = bars.add_task(what, total=total)
-        yield lambda done: bars.update(bar, completed=done)
 
 
 def _nan_message(faces: Faces, chosen: Int[np.ndarray, " b"], epoch: int, step: int, rate: float) -> str:

@@ -307,13 +307,13 @@ class Both:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
         """The first detector's faces, and then those of the second that lie by more than half beside each of these."""
         found = self.first(image)
-        return [*found, *(face for face in self.second(image) if all(_nested(face, other) <= 0.5 for other in found))]
+        return [*found, *(face for face in self.second(image) if not any(_same(face, other) for other in found))]
 
 
-def _nested(one: Detection, other: Detection) -> float:
-    """How much of the smaller box lies in the other, 0 to 1."""
+def _same(one: Detection, other: Detection) -> bool:
+    """Whether more than half of the smaller box lies in the other."""
     upper, lower = np.maximum(one.box[:2], other.box[:2]), np.minimum(one.box[2:], other.box[2:])
-    return float(np.maximum(lower - upper, 0).prod()) / min(one.area, other.area)
+    return bool(np.maximum(lower - upper, 0).prod() > 0.5 * min(one.area, other.area))
 
 
 def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
