@@ -29,7 +29,7 @@ from skimage.data import astronaut
 from ranfer.draw import annotate, fit
 from ranfer.faces.align import align
 from ranfer.faces.attributes import AttributeModel
-from ranfer.faces.detect import open_detector
+from ranfer.faces.detectors import open_detector
 from ranfer.images import decode_image
 from ranfer.recognize import DEFAULT_WEIGHTS, Found, load
 
@@ -87,7 +87,7 @@ def paste(folder: Path, faces: int, count: int) -> None:
 
 def measure(weights: Path, folder: Path, count: int) -> dict[str, float]:
     """Milliseconds a picture for each stage, and the loop."""
-    recognizer, detect = load(weights, threads=1), open_detector("mtcnn", threads=1)
+    recognizer, detect = load(weights, threads=1), open_detector("ranfer", threads=1)
     attributes, attributes_took = AttributeModel(threads=1), list[float]()
     size = int(recognizer.description["model"]["size"])
     times: dict[str, list[float]] = {name: [] for name in ("decode", "detect", "align", "recognise", "draw")}

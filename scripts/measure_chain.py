@@ -30,7 +30,8 @@ from rich.console import Console
 from rich.progress import track
 
 from ranfer.faces.align import align
-from ranfer.faces.detect import MTCNN, Detection, whole_picture
+from ranfer.faces.detect import Detection
+from ranfer.faces.detectors import open_detector, whole_picture
 from ranfer.intervals import Figure, bootstrap, share
 from ranfer.recognize import DEFAULT_WEIGHTS, Face, Found, Recognizer, load
 from ranfer.vocab import Expression
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=300)
     parser.add_argument("--sizes", type=int, nargs="+", default=[24, 36, 60, 120, 300])
     parser.add_argument("--angles", type=float, nargs="+", default=[-30, -15, 0, 15, 30])
+    parser.add_argument("--detector", default="ranfer", help="as of ranfer predict")
     parser.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -64,7 +66,7 @@ def main() -> None:
     others = 0
     cells, backgrounds = list(np.ndindex(*shape)), list(photos().values())
     places = np.random.default_rng([options.seed, 1]).uniform(size=(len(faces), 2))
-    side, detect = int(recognizer.description["model"]["size"]), MTCNN(threads=1)
+    side, detect = int(recognizer.description["model"]["size"]), open_detector(options.detector, threads=1)
     for row, column in track(cells, "pasting", console=Console(stderr=True), transient=True):
 
         def look(number: int, size: int = options.sizes[row], angle: float = options.angles[column]) -> Seen:

@@ -20,7 +20,8 @@ import numpy as np
 from pasted_faces import at_face, load_faces, paste, photos, place
 
 from ranfer.faces.align import align
-from ranfer.faces.detect import MTCNN, Detection
+from ranfer.faces.detect import Detection, Detector
+from ranfer.faces.detectors import open_detector
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # the corners of a frame
 REFERENCE = 192  # pixels of the face that counts as large
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=100)
     parser.add_argument("--sizes", type=int, nargs="+", default=[24, 32, 48, 72, 120, 200, 300])
     parser.add_argument("--angles", type=float, nargs="+", default=[-30, -15, 0, 15, 30])
-    parser.add_argument("--min-face", type=int, default=20)
+    parser.add_argument("--detector", default="ranfer", help="as of ranfer predict")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sheet", type=Path, help="write pasted and aligned faces side by side to this PNG")
     options = parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     faces, _ = load_faces(options.data, options.faces, options.seed)
     photo = photos()["coffee"]
-    detect = MTCNN(options.min_face, threads=1)
+    detect = open_detector(options.detector, threads=1)
     reference = [find(detect, photo, face, REFERENCE, 0.0, rng)[1] for face in faces]
     tables: dict[str, list[list[str]]] = {"recall": [], "frame error": [], "turn error": []}
     rows = []
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def find(
-    detect: MTCNN, photo: np.ndarray, face: np.ndarray, size: int, angle: float, rng: np.random.Generator
+    detect: Detector, photo: np.ndarray, face: np.ndarray, size: int, angle: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Before and after as one strip, and the corners (4, 2) of the found frame in sides of the face's own frame."""
     centre = rng.uniform(0.75 * size + 4, len(photo) - 0.75 * size - 4, 2)

@@ -17,7 +17,8 @@ from skimage import data
 
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.faces import detect, mtcnn
-from ranfer.faces.detect import MTCNN, Both, Detection, YuNet, open_detector, shrink_to, suppress
+from ranfer.faces.detect import MTCNN, Detection, shrink_to, suppress
+from ranfer.faces.detectors import Both, YuNet, open_detector
 
 
 @pytest.fixture(scope="module")
@@ -374,10 +375,12 @@ def test_no_detector_takes_the_whole_picture_as_a_framed_face():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "dlib", "yunet", "yunet:", "none:x", "mtcnn:file", "mtcnn+yunet", "yunet+mtcnn:x"]
+    "name", ["", "dlib", "yunet", "yunet:", "none:x", "mtcnn:file", "mtcnn+yunet", "yunet+mtcnn:x", "ranfer:x"]
 )
 def test_an_unknown_detector_is_refused(name):
-    with pytest.raises(ConfigError, match=f"--detector {re.escape(name)}: expected mtcnn, none, yunet:FILE, or mtcnn"):
+    with pytest.raises(
+        ConfigError, match=f"--detector {re.escape(name)}: expected ranfer, mtcnn, none, yunet:FILE, or ranfer"
+    ):
         open_detector(name)
 
 

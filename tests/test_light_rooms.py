@@ -13,6 +13,7 @@ HEAVY = {
     "attribute_net",
     "augment",
     "backbones",
+    "candidate_net",
     "checkpoint",
     "cost",
     "crop",

@@ -16,7 +16,8 @@ from jaxtyping import Float, UInt8
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel, Estimate
-from ranfer.faces.detect import Detection, Detector, open_detector, shrink_to, whole_picture
+from ranfer.faces.detect import Detection, Detector, shrink_to
+from ranfer.faces.detectors import open_detector, whole_picture
 from ranfer.images import Picture, as_rgb, by_shape
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
@@ -118,8 +119,8 @@ class Recognizer:
 
     Args:
         weights: a file that ``ranfer export`` wrote.
-        detector: ``mtcnn``, ``none`` (a picture is a face), ``yunet:FILE``, ``mtcnn+yunet:FILE``, or any function
-            from an RGB picture to a list of :class:`ranfer.faces.detect.Detection`.
+        detector: ``ranfer``, ``mtcnn``, ``none`` (a picture is a face), ``yunet:FILE``, ``ranfer+yunet:FILE``, or any
+            function from an RGB picture to a list of :class:`ranfer.faces.detect.Detection`.
         classes: 8, or 7 to leave contempt out; the others' probabilities then sum to 1.
         features: give each face its representation, too.
         threads: of each network; None leaves their number to the runtime.

@@ -68,7 +68,7 @@ def data_prepare(
     """Frame all faces once, for manifest:FILE.jsonl; a stopped run goes on; status 1 where some are unreadable."""
     from ranfer.data import open_dataset
     from ranfer.data.manifest import prepare
-    from ranfer.faces.detect import MTCNN
+    from ranfer.faces.detectors import open_detector
 
     opened = open_dataset(dataset)
     find |= opened.stills
@@ -79,7 +79,7 @@ def data_prepare(
                 file,
                 size,
                 1 if grey else 3,
-                MTCNN(threads=1) if find else None,
+                open_detector("mtcnn", threads=1) if find else None,
                 lambda done: progress("faces", done, len(opened.samples)),
             )
     except KeyboardInterrupt:

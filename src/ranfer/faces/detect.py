@@ -1,4 +1,4 @@
-"""Where the faces of a picture are: MTCNN, and adapters for other detectors.
+"""Where the faces of a picture are: MTCNN.
 
 Pixel coordinates count from the picture's upper left corner: the first pixel spans 0 to 1, its centre is at 0.5.
 """
@@ -6,10 +6,8 @@ Pixel coordinates count from the picture's upper left corner: the first pixel sp
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -17,7 +15,7 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float, Int, UInt8
 
-from ranfer.errors import CheckpointError, ConfigError
+from ranfer.errors import ConfigError
 from ranfer.faces.mtcnn import open_networks
 
 
@@ -40,6 +38,11 @@ class Detection:
         """Of the box, in pixels."""
         left, top, right, bottom = self.box
         return (right - left) * (bottom - top)
+
+    def zoomed(self, zoom: tuple[float, float]) -> Detection:
+        """The same face in a picture whose x and y are so many times as large."""
+        points = None if self.landmarks is None else self.landmarks * zoom
+        return replace(self, box=tuple((np.array(self.box) * np.tile(zoom, 2)).tolist()), landmarks=points)
 
 
 Detector = Callable[[UInt8[np.ndarray, "h w 3"]], list[Detection]]
@@ -86,7 +89,7 @@ class MTCNN:
         if max_pixels < 1:
             raise ConfigError(f"max_pixels must be positive, got {max_pixels}")
         self._arguments = (min_face, thresholds, max_pixels, threads)
-        self._min_face, self._thresholds, self._max_pixels = min_face, thresholds, max_pixels
+        self._min_face, self._thresholds, self.max_pixels = min_face, thresholds, max_pixels
         self._networks = open_networks(threads)
 
     def __reduce__(self) -> tuple[type[MTCNN], tuple[Any, ...]]:
@@ -94,18 +97,21 @@ class MTCNN:
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
         """The faces of an RGB picture, best first; a picture that is too small for any has none."""
-        small, zoom = shrink_to(image, self._max_pixels)
-        candidates = self._propose(small)
+        small, zoom = shrink_to(image, self.max_pixels)
+        return [face.zoomed(zoom) for face in self.judge(small, self.propose(small))]
+
+    def judge(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
+        """Which candidates are faces, by R-Net and O-Net; best first."""
         if len(candidates) == 0:
             return []
-        passes = [self._judge(small, candidates, angle) for angle in ANGLES]
+        passes = [self._see(image, candidates, angle) for angle in ANGLES]
         boxes, scores, points = (np.concatenate(parts) for parts in zip(*passes, strict=True))
         return [
-            Detection(tuple((boxes[i] * np.tile(zoom, 2)).tolist()), float(scores[i]), points[i] * zoom)
+            Detection(tuple(boxes[i].tolist()), float(scores[i]), points[i])
             for i in suppress(boxes, scores, 0.5, nested=True)
         ]
 
-    def _judge(
+    def _see(
         self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"], angle: float
     ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
         """R-Net and O-Net on the picture turned by an angle; what they find, in pixels of the picture as it is."""
@@ -115,8 +121,8 @@ class MTCNN:
         back = cv2.invertAffineTransform(to_turned)
         return _carried(found[sure], back), scores[sure], points[sure] @ back[:, :2].T + back[:, 2]
 
-    def _propose(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 4"]:
-        """P-Net on every level of the pyramid."""
+    def propose(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 4"]:
+        """Candidates, by P-Net on every level of the pyramid, best first; boxes as of :class:`Detection`."""
         boxes, scores = [np.empty((0, 4))], [np.empty(0)]
         for level in _pyramid(image, WINDOW / self._min_face):
             offsets, score = self._networks.proposal.run(None, {"pixels": level[None]})
@@ -133,8 +139,8 @@ class MTCNN:
 
     def _refine(self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "m 4"]:
         """R-Net on all candidates in one call."""
-        squares, crops = _crops(image, boxes, 24)
-        offsets, scores = _run(self._networks.refinement, crops)
+        squares, pixels = crops(image, boxes, 24)
+        offsets, scores = run(self._networks.refinement, pixels)
         passed = scores > self._thresholds[1]
         found = _moved(squares, offsets)[passed]
         return found.take(suppress(found, scores[passed], 0.7), axis=0)
@@ -143,14 +149,20 @@ class MTCNN:
         self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]
     ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
         """O-Net on all remaining candidates in one call."""
-        squares, crops = _crops(image, boxes, 48)
-        offsets, points, scores = _run(self._networks.output, crops)
+        squares, pixels = crops(image, boxes, 48)
+        offsets, points, scores = run(self._networks.output, pixels)
         passed = scores > self._thresholds[2]
         found = _moved(squares, offsets)[passed]
         kept = np.flatnonzero(passed)[suppress(found, scores[passed], 0.7, nested=True)]
         side = (squares[:, 2] - squares[:, 0])[:, None, None]
         five = squares[:, None, :2] + side * points.reshape(-1, 2, 5).transpose(0, 2, 1)  # five x, then five y
         return _moved(squares, offsets)[kept], scores[kept], five[kept]
+
+
+def same_face(one: Detection, other: Detection) -> bool:
+    """Whether more than half of the smaller box lies in the other."""
+    upper, lower = np.maximum(one.box[:2], other.box[:2]), np.minimum(one.box[2:], other.box[2:])
+    return bool(np.maximum(lower - upper, 0).prod() > 0.5 * min(one.area, other.area))
 
 
 def suppress(
@@ -220,7 +232,7 @@ def _pyramid(image: UInt8[np.ndarray, "h w 3"], scale: float) -> Iterator[UInt8[
         scale *= SHRINK
 
 
-def _crops(
+def crops(
     image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"], size: int
 ) -> tuple[Float[np.ndarray, "m 4"], UInt8[np.ndarray, "m {size} {size} 3"]]:
     """The boxes as squares of whole pixels, and what they show, resampled to ``size``; those off the picture go."""
@@ -239,7 +251,7 @@ def _crops(
     return np.hstack([corners, corners + sides[:, None]]).astype(float), crops
 
 
-def _run(network: onnxruntime.InferenceSession, crops: UInt8[np.ndarray, "n size size 3"]) -> list[np.ndarray]:
+def run(network: onnxruntime.InferenceSession, crops: UInt8[np.ndarray, "n size size 3"]) -> list[np.ndarray]:
     """All crops in one call, or in several where a picture has so many candidates that memory would swell."""
     starts = range(0, max(len(crops), 1), BATCH)
     parts = [network.run(None, {"pixels": crops[start : start + BATCH]}) for start in starts]
@@ -250,92 +262,3 @@ def _moved(squares: Float[np.ndarray, "n 4"], offsets: Float[np.ndarray, "n 4"])
     """Each edge moved by its offset, which counts in sides of the square."""
     moved: np.ndarray = squares + offsets * (squares[:, 2] - squares[:, 0])[:, None]
     return moved
-
-
-class YuNet:
-    """OpenCV's detector from a model file of the user's; call it on an RGB picture, from any number of threads.
-
-    The file is ``face_detection_yunet_*.onnx`` of the OpenCV model zoo. The detector is made for faces of about 10 to
-    300 pixels, so a picture of more than ``max_pixels`` is shrunk first.
-
-    Raises:
-        CheckpointError: no such file, or none that OpenCV reads as a face detector.
-    """
-
-    def __init__(self, path: Path, threshold: float = 0.7, max_pixels: int = 1_000_000) -> None:
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file; expected a YuNet model (face_detection_yunet_*.onnx)")
-        self._arguments = (path, threshold, max_pixels)
-        self._max_pixels = max_pixels
-        try:
-            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), threshold)
-            self._detector.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network fails here at the latest
-        except cv2.error as error:
-            raise CheckpointError(f"{path}: OpenCV cannot read it as a YuNet model ({error.err})") from error
-        self._lock = threading.Lock()  # the size of the picture is a state of OpenCV's detector
-
-    def __reduce__(self) -> tuple[type[YuNet], tuple[Any, ...]]:
-        return YuNet, self._arguments
-
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The faces of an RGB picture, best first."""
-        if min(image.shape) == 0:
-            return []
-        small, zoom = shrink_to(image, self._max_pixels)
-        with self._lock:
-            self._detector.setInputSize(small.shape[1::-1])
-            _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        if rows is None:
-            return []
-        # A row: left, top, width, height, five points, score. Its "right eye" is the person's, the left one seen.
-        corners = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) * np.tile(zoom, 2)
-        points = rows[:, 4:14].reshape(-1, 5, 2) * zoom
-        order = np.argsort(-rows[:, 14], kind="stable")
-        return [Detection(tuple(corners[i].tolist()), float(rows[i, 14]), points[i].astype(float)) for i in order]
-
-
-@dataclass(frozen=True)
-class Both:
-    """The faces that one detector finds, and those that another finds besides; call it on an RGB picture.
-
-    For detectors that miss different faces: MTCNN misses profiles, and YuNet small faces.
-    """
-
-    first: Detector
-    second: Detector
-
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The first detector's faces, and then those of the second that lie by more than half beside each of these."""
-        found = self.first(image)
-        return [*found, *(face for face in self.second(image) if not any(_same(face, other) for other in found))]
-
-
-def _same(one: Detection, other: Detection) -> bool:
-    """Whether more than half of the smaller box lies in the other."""
-    upper, lower = np.maximum(one.box[:2], other.box[:2]), np.minimum(one.box[2:], other.box[2:])
-    return bool(np.maximum(lower - upper, 0).prod() > 0.5 * min(one.area, other.area))
-
-
-def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-    """The picture as one face, which is thereby framed; an empty picture shows none."""
-    height, width = image.shape[:2]
-    return [Detection((0.0, 0.0, float(width), float(height)), 1.0)] if image.size else []
-
-
-def open_detector(name: str, threads: int | None = None) -> Detector:
-    """A detector by name: ``mtcnn``, ``none`` (:func:`whole_picture`), ``yunet:FILE``, or ``mtcnn+yunet:FILE``.
-
-    Raises:
-        ConfigError: no detector has that name.
-        CheckpointError: its weights are missing or damaged.
-    """
-    kind, _, file = name.partition(":")
-    if name == "mtcnn":
-        return MTCNN(threads=threads)
-    if name == "none":
-        return whole_picture
-    if kind == "yunet" and file:
-        return YuNet(Path(file))
-    if kind == "mtcnn+yunet" and file:
-        return Both(MTCNN(threads=threads), YuNet(Path(file)))
-    raise ConfigError(f"--detector {name}: expected mtcnn, none, yunet:FILE, or mtcnn+yunet:FILE")

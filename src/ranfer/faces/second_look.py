@@ -1,0 +1,84 @@
+"""A second look at MTCNN's candidates, by a network that learnt turned and covered faces.
+
+MTCNN's first network proposes nearly every face, whatever its pose; its later networks reject many of those that are
+turned or covered. The network of the second look (:mod:`ranfer.candidate_net`) judges the same candidates, tells where
+the face's frame and its points are, and then sees the frames it has told: of a face that lies in the middle it is
+surer, and tells the points more exactly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ranfer.errors import CheckpointError
+from ranfer.faces.detect import MTCNN, Detection, crops, run, same_face, shrink_to, suppress
+from ranfer.session import metadata, open_session
+
+CANDIDATE_WEIGHTS = Path(__file__).parents[1] / "weights" / "candidates.onnx"
+KIND = "ranfer candidates"
+SIZE = 48  # pixels of a candidate as the network sees it
+CONTEXT = 1.3  # side of what the network sees of a candidate, in sides of it
+HOPEFUL = 0.05  # score at which a candidate is seen again, where its frame is told to be
+SURE = 0.98  # score of a face that MTCNN has not found
+
+
+class SecondLook:
+    """Finds what MTCNN finds, and then the faces among its candidates that it rejects; for any thread.
+
+    Args:
+        first: proposes candidates.
+        threads: of the network; None leaves their number to the runtime.
+
+    Raises:
+        CheckpointError: the weights are missing, damaged, or of another kind.
+    """
+
+    def __init__(self, first: MTCNN, threads: int | None = None, path: Path = CANDIDATE_WEIGHTS) -> None:
+        self._arguments = (first, threads, path)
+        self._first = first
+        self._network = open_session(path, threads)
+        if (metadata(self._network) or {}).get("kind") != KIND:
+            raise CheckpointError(f"{path}: not the network of the second look of this version")
+
+    def __reduce__(self) -> tuple[type[SecondLook], tuple[Any, ...]]:
+        return SecondLook, self._arguments
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
+        """The faces of an RGB picture: MTCNN's, best first, and then the others, best first."""
+        small, zoom = shrink_to(image, self._first.max_pixels)
+        candidates = self._first.propose(small)
+        known = self._first.judge(small, candidates)
+        new = [face for face in self.judge(small, candidates) if not any(same_face(face, other) for other in known)]
+        return [face.zoomed(zoom) for face in (*known, *new)]
+
+    def judge(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
+        """Which candidates are faces, best first; boxes are the frames that FERPlus would give them."""
+        frames, scores, _ = self._see(image, candidates)
+        frames, scores, points = self._see(image, frames[scores >= HOPEFUL])
+        return [
+            Detection(tuple(frames[i].tolist()), float(scores[i]), points[i])
+            for i in suppress(frames, scores, 0.4, nested=True)
+            if scores[i] >= SURE
+        ]
+
+    def _see(
+        self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]
+    ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
+        """Of each box that touches the picture its frame, score and points, in pixels of the picture."""
+        squares, pixels = crops(image, widened(boxes), SIZE)
+        scores, square, points = run(self._network, pixels)
+        side = squares[:, 2:3] - squares[:, :1]
+        centre = (squares[:, :2] + squares[:, 2:]) / 2
+        square = square.clip(-1, 1)  # it learnt no frame further off, and what lies there costs memory
+        middle, half = centre + side * square[:, :2], side * np.exp(square[:, 2:]) / 2
+        return np.hstack([middle - half, middle + half]), scores, centre[:, None] + side[:, None] * points
+
+
+def widened(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """What the network sees of candidates: squares about their centres, by ``CONTEXT`` larger."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, CONTEXT / 2 * (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
+    return np.hstack([centre - half[:, None], centre + half[:, None]])
