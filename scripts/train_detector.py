@@ -1,11 +1,12 @@
 """Train the network of the detector's second look on FERPlus training faces, and export it.
 
-    python scripts/train_detector.py data/ferplus_train_valid.zip PHOTOS --out src/ranfer/weights/candidates.onnx
+    python scripts/train_detector.py data/ferplus_train_valid.zip PACKAGES --out src/ranfer/weights/candidates.onnx
 
 Faces are pasted into pieces of photos, and MTCNN's first network proposes candidates there as it does in a picture:
-those that lie at the face are faces, those far from it are none. PHOTOS is a folder of PNG or JPEG files that show
-nobody; every candidate in them is none. In a second round, the candidates that the network of the first takes for
-faces there are shown, too.
+those that lie at the face are faces, those far from it are none. The photos show no human face, so that every candidate
+in them is none: labels/photos_without_faces.tsv lists them by their paths in PACKAGES, a folder into which packages of
+Debian 12 were extracted, each into one of its name (``dpkg-deb -x``). In a second round, the candidates there that the
+network of the first takes for faces are shown, too.
 
 That a face was pasted must tell nothing: pieces of photos are pasted in the same way and are no faces; how much of a
 face is pasted, and how its rim fades, is drawn by lot, so that the rim does not tell where its frame lies. Turned faces
@@ -16,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import itertools
 import os
 import time
 from collections.abc import Iterable
@@ -45,6 +45,7 @@ from ranfer.optimizer import build_optimizer, learning_rate
 from ranfer.provenance import revision
 from ranfer.regions import MIRRORED
 
+LISTED = Path(__file__).parents[1] / "labels" / "photos_without_faces.tsv"
 FACE = 48  # pixels of a training face
 THRESHOLD = 0.5  # of MTCNN's first network here, less than where it is used
 PER_SCENE = 8  # candidates of a scene that are no faces, at most
@@ -304,7 +305,7 @@ def fit(net: CandidateNet, shown: Candidates, epochs: int, rate: float, batch: i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("archive", type=Path, help="ferplus_train_valid.zip, whose training faces are read")
-    parser.add_argument("photos", type=Path, help="folder of PNG and JPEG files that show nobody")
+    parser.add_argument("packages", type=Path, help="folder with the files of labels/photos_without_faces.tsv")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument("--scenes", type=int, default=50_000)
     parser.add_argument("--passes", type=int, default=8, help="over the photos, in each round")
@@ -312,7 +313,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    photos = sorted(itertools.chain(options.photos.glob("*.png"), options.photos.glob("*.jpg")))
+    rows = [line.split("\t") for line in LISTED.read_text(encoding="utf-8").splitlines()]
+    photos = [options.packages / file for split, file in rows if split == "train"]
+    if absent := [photo for photo in photos if not photo.is_file()]:
+        parser.error(f"{len(absent)} of {len(photos)} photos are missing, such as {absent[0]}")
     scenes = paint(options.archive, photos, options.scenes, options.seed)
     console.print(
         f"{options.scenes:,} scenes: {scenes.face.sum():,} candidates at a face, {(~scenes.face).sum():,} not"
@@ -321,7 +325,6 @@ def main() -> None:
     console.print(f"{len(photos):,} photos: {len(empty.face):,} candidates")
     net = CandidateNet().to(memory_format=torch.channels_last)
     fit(net, together([scenes, empty]), options.epochs[0], 0.002)
-    torch.save(net.state_dict(), options.out.with_suffix(".round-1.pt"))
     mistaken = search(photos, options.passes, options.seed, net)
     console.print(f"{len(mistaken.face):,} candidates there taken for faces")
     fit(net, together([scenes, empty, mistaken]), options.epochs[1], 0.002)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ranfer.candidate_net import SIZE, CandidateNet, export_candidates
+from ranfer.faces import second_look
 
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.75], [0.65, 0.75]])
 
@@ -39,8 +40,9 @@ def test_the_file_tells_what_the_network_tells(tmp_path, unchecked):
     np.testing.assert_allclose(points, told.points, atol=1e-4)
 
 
-def test_light_and_contrast_make_no_difference():
+def test_brightness_makes_no_difference():
     net = CandidateNet().eval()
+    assert second_look.SIZE == SIZE
     image = torch.rand(1, 1, SIZE, SIZE) * 0.5
     with torch.inference_mode():
         torch.testing.assert_close(net(image).points, net(image + 0.3).points, atol=1e-4, rtol=1e-3)
@@ -61,12 +63,15 @@ def test_points_lie_where_the_face_was_pasted(trainer, tmp_path, monkeypatch):
         if rng.random() < 0.5 or rng.random() < 0.35:  # mirrored, where the points change places; or covered
             continue
         shown = painter.scene(np.random.default_rng(seed), face, np.tile(spot, (5, 1)))
-        for pixels, is_face, points in zip(shown.pixels, shown.face, shown.points, strict=True):
+        for pixels, is_face, square, points in zip(*shown, strict=True):
             x, y = (points[0] + 0.5) * SIZE
             if is_face and 3 < x < SIZE - 3 and 3 < y < SIZE - 3 and pixels.max() > pixels.mean() + 90:
                 near = pixels[round(y) - 3 : round(y) + 3, round(x) - 3 : round(x) + 3]
                 wide = pixels[max(round(y) - 9, 0) : round(y) + 9, max(round(x) - 9, 0) : round(x) + 9]
                 assert near.max() == wide.max()
+                # The spot lies at (-0.18, -0.07) of the frame from its centre, before the frame is turned.
+                off = np.linalg.norm(points[0] - square[:2]) / np.exp(square[2])
+                assert off == pytest.approx(np.linalg.norm(spot - 0.5), abs=1e-3)
                 seen += 1
     assert seen > 20
 
@@ -80,6 +85,11 @@ def test_a_photo_without_anything_and_training_go_through(trainer, tmp_path):
     scenes = trainer.together(
         painter.scene(np.random.default_rng([0, seed]), np.full((48, 48), seed, np.uint8), POINTS) for seed in range(8)
     )
+    square, points = torch.from_numpy(scenes.square), torch.from_numpy(scenes.points)
+    there = trainer.mirrored(square, points)
+    torch.testing.assert_close(there[0][:, 0], -square[:, 0])
+    torch.testing.assert_close(there[1][:, 0, 0], -points[:, 1, 0])  # the left eye is the one that was the right
+    torch.testing.assert_close(trainer.mirrored(*there), (square, points))
     before = net.head[1].weight.clone()
     trainer.fit(net, scenes, epochs=1, rate=0.001, batch=8)
     assert not torch.equal(before, net.head[1].weight)

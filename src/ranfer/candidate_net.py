@@ -29,7 +29,7 @@ class Judged(NamedTuple):
 
 
 class CandidateNet(nn.Module):
-    """Six convolutions and two dense layers, 6 million multiply-adds; places need no mean over positions."""
+    """Six convolutions and two dense layers, 6 million multiply-adds; a mean over positions would lose places."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class CandidateNet(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "b 1 48 48"]) -> Judged:
-        """Grey images in [0, 1]; light and contrast of each are levelled first."""
+        """Grey images in [0, 1]; brightness and, all but for flat ones, contrast of each are levelled first."""
         mean, spread = images.mean((2, 3), keepdim=True), images.std((2, 3), correction=0, keepdim=True)
         odds, square, points = self.head(self.backbone((images - mean) / (spread + 0.05))).split((1, 3, 10), dim=1)
         return Judged(odds[:, 0], square, points.unflatten(1, (5, 2)))

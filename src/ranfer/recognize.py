@@ -133,7 +133,7 @@ class Recognizer:
     def __init__(
         self,
         weights: Path,
-        detector: str | Detector = "mtcnn",
+        detector: str | Detector = "ranfer",
         classes: int = 8,
         features: bool = False,
         threads: int | None = None,
@@ -218,7 +218,7 @@ class Recognizer:
         if detect is whole_picture:
             small, _ = shrink_to(image, MAX_PIXELS)
             return [Found(detection, small) for detection in detect(image)]
-        found = sorted(detect(image), key=lambda detection: -detection.area)
+        found = sorted(detect(image), key=lambda detection: -find_frame(detection).side)
         return [Found(detection, align(image, detection, self._size)[0]) for detection in found]
 
     def judge(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
@@ -281,7 +281,7 @@ class Recognizer:
 
 def load(
     weights: Path | str | None = None,
-    detector: str | Detector = "mtcnn",
+    detector: str | Detector = "ranfer",
     *,
     classes: int = 8,
     features: bool = False,

@@ -64,7 +64,7 @@ def predict(
     weights: Annotated[File, typer.Option(help="An ONNX file that ranfer exported; the package has one.")] = None,
     detector: Annotated[
         str, typer.Option(help="ranfer, mtcnn, none (a picture is a face), yunet:FILE, or ranfer+yunet:FILE.")
-    ] = "mtcnn",
+    ] = "ranfer",
     classes: Annotated[int, typer.Option(min=7, max=8, help="7 leaves contempt out.")] = 8,
     features: Annotated[bool, typer.Option("--features", help="Add the representation of each face.")] = False,
 ) -> None:

@@ -79,7 +79,7 @@ def data_prepare(
                 file,
                 size,
                 1 if grey else 3,
-                open_detector("mtcnn", threads=1) if find else None,
+                open_detector("ranfer", threads=1) if find else None,
                 lambda done: progress("faces", done, len(opened.samples)),
             )
     except KeyboardInterrupt:

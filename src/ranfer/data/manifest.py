@@ -20,12 +20,13 @@ from ranfer.data.dataset import Dataset, Published, cut_face, fit, spare_data
 from ranfer.data.labels import MOST_VOTES
 from ranfer.data.textfiles import parse_objects, read_lines
 from ranfer.errors import ConfigError, DataError, ImageError
+from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detector
 from ranfer.files import claimed, write_text
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
-VERSION = 1  # of how faces are framed and resized: another one makes old caches stale
+VERSION = 2  # of how faces are framed and resized: another one makes old caches stale
 
 
 class _Notes(NamedTuple):
@@ -121,7 +122,7 @@ def _frame(
     try:
         picture = dataset.decode(sample.location)
         if detect is not None:
-            found = max(detect(picture), key=lambda detection: detection.area, default=None)
+            found = max(detect(picture), key=lambda detection: find_frame(detection).side, default=None)
             line["attributes"]["found"] = int(found is not None)
             if found is not None:
                 points = None if found.landmarks is None else tuple((float(x), float(y)) for x, y in found.landmarks)

@@ -51,7 +51,7 @@ WINDOW, STEP = 12, 2  # the first network sees squares of 12 pixels, at every ot
 SHRINK = 0.709  # from one level of the pyramid to the next: half the area
 BATCH = 512  # crops in one call of a network
 ANGLES = (0.0, -30.0, 30.0)  # degrees by which the later stages see a candidate turned
-SURE = 0.95  # score that a candidate must pass where it is seen turned: more looks mean more false alarms
+SURE_TURNED = 0.95  # score that a candidate must pass where it is seen turned: more looks mean more false alarms
 MARGIN = 128  # what lies beyond the picture's border, about 0 after normalisation
 
 
@@ -117,7 +117,7 @@ class MTCNN:
         """R-Net and O-Net on the picture turned by an angle; what they find, in pixels of the picture as it is."""
         turned, to_turned = _turn(image, angle)
         found, scores, points = self._output(turned, self._refine(turned, _carried(candidates, to_turned)))
-        sure = scores > (SURE if angle else 0)
+        sure = scores > (SURE_TURNED if angle else 0)
         back = cv2.invertAffineTransform(to_turned)
         return _carried(found[sure], back), scores[sure], points[sure] @ back[:, :2].T + back[:, 2]
 

@@ -66,7 +66,7 @@ class YuNet:
 class Both:
     """The faces that one detector finds, and those that another finds besides; call it on an RGB picture.
 
-    For detectors that miss different faces: MTCNN misses profiles, and YuNet small faces.
+    For detectors that miss different faces.
     """
 
     first: Detector

@@ -70,14 +70,15 @@ def _open(name: str, build: Callable[[list[np.ndarray]], bytes], threads: int | 
     if cached:
         # Absent, unreadable or damaged: ONNX Runtime has an exception for each, and the cure is the same.
         with contextlib.suppress(Exception):
-            return _session(cached.read_bytes(), threads)
+            return open_bytes(cached.read_bytes(), threads)
     model = build(read_weights(Path(str(installed.locate_file(f"mtcnn/assets/weights/{name}.lz4")))))
     if cached:
         _save(cached, model)
-    return _session(model, threads)
+    return open_bytes(model, threads)
 
 
-def _session(model: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+def open_bytes(model: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+    """A network of the detector as a session, on the CPU with so many threads (None: the runtime decides)."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # a damaged cache file is our business, not the user's
     if threads is not None:

@@ -16,18 +16,23 @@ from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError
 from ranfer.faces.detect import MTCNN, Detection, crops, run, same_face, shrink_to, suppress
-from ranfer.session import metadata, open_session
+from ranfer.faces.mtcnn import open_bytes
+from ranfer.session import metadata
 
 CANDIDATE_WEIGHTS = Path(__file__).parents[1] / "weights" / "candidates.onnx"
 KIND = "ranfer candidates"
 SIZE = 48  # pixels of a candidate as the network sees it
 CONTEXT = 1.3  # side of what the network sees of a candidate, in sides of it
 HOPEFUL = 0.05  # score at which a candidate is seen again, where its frame is told to be
-SURE = 0.98  # score of a face that MTCNN has not found
+SURE = 0.999  # score of a face that MTCNN has not found
+TURNED = 0.8  # distance of the eyes, in distances from eyes to mouth, below which a face is turned by some 27 degrees
+OFF, SIDES = 0.5, (-0.8, 0.4)  # how far from a candidate, in sides of it, and how large it learnt frames to be, as logs
 
 
 class SecondLook:
-    """Finds what MTCNN finds, and then the faces among its candidates that it rejects; for any thread.
+    """Finds what MTCNN finds, and the faces among its candidates that it rejects; for any thread.
+
+    Of a face that is turned to a side, what MTCNN tells gives way to the frame that the second look tells.
 
     Args:
         first: proposes candidates.
@@ -40,7 +45,12 @@ class SecondLook:
     def __init__(self, first: MTCNN, threads: int | None = None, path: Path = CANDIDATE_WEIGHTS) -> None:
         self._arguments = (first, threads, path)
         self._first = first
-        self._network = open_session(path, threads)
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file")
+        try:
+            self._network = open_bytes(path.read_bytes(), threads)
+        except Exception as error:  # the runtime's exceptions have no common type of their own
+            raise CheckpointError(f"{path}: not a loadable ONNX file ({' '.join(str(error).split())})") from error
         if (metadata(self._network) or {}).get("kind") != KIND:
             raise CheckpointError(f"{path}: not the network of the second look of this version")
 
@@ -48,19 +58,25 @@ class SecondLook:
         return SecondLook, self._arguments
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The faces of an RGB picture: MTCNN's, best first, and then the others, best first."""
+        """The faces of an RGB picture: those that MTCNN tells, best first, and then those of the second look."""
         small, zoom = shrink_to(image, self._first.max_pixels)
         candidates = self._first.propose(small)
         known = self._first.judge(small, candidates)
-        new = [face for face in self.judge(small, candidates) if not any(same_face(face, other) for other in known)]
+        seen = self.judge(small, candidates)
+        turned = [face for face in seen if face.landmarks is None]
+        known = [face for face in known if not any(same_face(face, other) for other in turned)]
+        new = [face for face in seen if not any(same_face(face, other) for other in known)]
         return [face.zoomed(zoom) for face in (*known, *new)]
 
     def judge(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
-        """Which candidates are faces, best first; boxes are the frames that FERPlus would give them."""
+        """Which candidates are faces, best first; boxes are the frames that FERPlus would give them.
+
+        Faces that are turned to a side come without points: the box tells their frame more exactly.
+        """
         frames, scores, _ = self._see(image, candidates)
         frames, scores, points = self._see(image, frames[scores >= HOPEFUL])
         return [
-            Detection(tuple(frames[i].tolist()), float(scores[i]), points[i])
+            Detection(tuple(frames[i].tolist()), float(scores[i]), _telling(points[i]))
             for i in suppress(frames, scores, 0.4, nested=True)
             if scores[i] >= SURE
         ]
@@ -73,8 +89,7 @@ class SecondLook:
         scores, square, points = run(self._network, pixels)
         side = squares[:, 2:3] - squares[:, :1]
         centre = (squares[:, :2] + squares[:, 2:]) / 2
-        square = square.clip(-1, 1)  # it learnt no frame further off, and what lies there costs memory
-        middle, half = centre + side * square[:, :2], side * np.exp(square[:, 2:]) / 2
+        middle, half = centre + side * square[:, :2].clip(-OFF, OFF), side * np.exp(square[:, 2:].clip(*SIDES)) / 2
         return np.hstack([middle - half, middle + half]), scores, centre[:, None] + side[:, None] * points
 
 
@@ -82,3 +97,10 @@ def widened(boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
     """What the network sees of candidates: squares about their centres, by ``CONTEXT`` larger."""
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, CONTEXT / 2 * (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
     return np.hstack([centre - half[:, None], centre + half[:, None]])
+
+
+def _telling(points: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "5 2"] | None:
+    """The points of a face that looks ahead: those of a profile lie in a line, and no frame hangs well on them."""
+    left, right, _, *mouth = points
+    down = np.mean(mouth, axis=0) - (left + right) / 2
+    return points if np.linalg.norm(right - left) >= TURNED * np.linalg.norm(down) else None
