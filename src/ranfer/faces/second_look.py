@@ -2,8 +2,8 @@
 
 MTCNN's first network proposes nearly every face, whatever its pose; its later networks reject many of those that are
 turned or covered. The network of the second look (:mod:`ranfer.candidate_net`) judges the same candidates, tells where
-the face's frame and its points are, and then sees the frames it has told: of a face that lies in the middle it is
-surer, and tells the points more exactly.
+the face's frame and its points are, and then sees the frames it has told: where a face lies in the middle, it tells
+them more exactly.
 """
 
 from __future__ import annotations
