@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ranfer.backbones import BasicBlock, ResNet
 from ranfer.crop import from_bytes
-from ranfer.onnx_file import example_faces, write_onnx
+from ranfer.onnx_file import write_for_pictures
 from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED
 
@@ -100,12 +100,5 @@ def export_attributes(net: AttributeNet, path: Path, about: dict[str, Any]) -> f
     Raises:
         CheckpointError: an output of the file differs from PyTorch's; no file is left.
     """
-    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
-    return write_onnx(
-        _Graph(net),
-        path,
-        lambda *size: (example_faces(*size),),
-        {"faces": {0: batch, 1: height, 2: width}},
-        ("landmarks", "turns", "occlusion", "visible"),
-        {**about, "occlusion": [kind.value for kind in ESTIMATED]},
-    )
+    told = {**about, "occlusion": [kind.value for kind in ESTIMATED]}
+    return write_for_pictures(_Graph(net), path, "faces", ("landmarks", "turns", "occlusion", "visible"), told)

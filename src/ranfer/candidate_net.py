@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ranfer.crop import from_bytes
-from ranfer.onnx_file import example_faces, write_onnx
+from ranfer.onnx_file import write_for_pictures
 
 SIZE = 48  # pixels of a candidate as the network sees it, grey
 
@@ -80,12 +79,4 @@ def export_candidates(net: CandidateNet, path: Path, about: dict[str, Any]) -> f
     Raises:
         CheckpointError: an output of the file differs from PyTorch's; no file is left.
     """
-    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
-    return write_onnx(
-        _Graph(net),
-        path,
-        lambda *size: (example_faces(*size),),
-        {"pixels": {0: batch, 1: height, 2: width}},
-        ("score", "square", "points"),
-        about,
-    )
+    return write_for_pictures(_Graph(net), path, "pixels", ("score", "square", "points"), about)

@@ -81,6 +81,13 @@ def write_onnx(
         return check_parity(graph, partial, example)
 
 
+def write_for_pictures(graph: nn.Module, path: Path, name: str, outputs: Sequence[str], about: dict[str, Any]) -> float:
+    """:func:`write_onnx` of a graph whose only input, ``name``, is any number of RGB pictures of one size, as bytes."""
+    batch, height, width = (torch.export.Dim(axis) for axis in ("batch", "height", "width"))
+    inputs = {name: {0: batch, 1: height, 2: width}}
+    return write_onnx(graph, path, lambda *size: (example_faces(*size),), inputs, outputs, about)
+
+
 @torch.inference_mode()
 def check_parity(graph: nn.Module, path: Path, example: Example) -> float:
     """The largest difference of any output between the file and PyTorch, over the batch and image sizes of ``SHAPES``.
