@@ -24,22 +24,34 @@ def providers() -> list[str]:
     return [name for name in GPU_PROVIDERS if name in available] + [CPU]
 
 
-def open_session(path: Path, threads: int | None = None) -> ort.InferenceSession:
+def session_options(threads: int | None, of_any_shape: bool = False) -> ort.SessionOptions:
+    """With so many threads (None: the runtime decides); ``of_any_shape`` where inputs change theirs at every call."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors; warnings about a graph help nobody who did not write it
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if of_any_shape:
+        # What the runtime keeps from one call to the next costs memory and saves no time.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        # A thread that waits in a loop for work would hold a core while OpenCV and the other networks want it.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def open_session(path: Path, threads: int | None = None, of_any_shape: bool = False) -> ort.InferenceSession:
     """An ONNX file, ready to run; ``threads`` None leaves their number to the runtime.
 
     It runs on a GPU where the installed runtime has a provider for one. A provider that does not start (no driver, no
-    CUDA) is one warning, and the file runs on what is left: the CPU at the least.
+    CUDA) is one warning, and the file runs on what is left: the CPU at the least. A file whose inputs are
+    ``of_any_shape`` runs on the CPU, since a GPU provider would plan anew at every call.
 
     Raises:
         CheckpointError: the file is missing, or is no ONNX that the runtime can load.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors; warnings about a graph help nobody who did not write it
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    wanted = providers()
+    options = session_options(threads, of_any_shape)
+    wanted = [CPU] if of_any_shape else providers()
     reason = "the runtime cannot load it"  # it leaves such a provider out without an exception
     try:
         try:

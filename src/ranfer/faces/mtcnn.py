@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 
 from ranfer.errors import CheckpointError
+from ranfer.session import CPU, session_options
 
 if TYPE_CHECKING:
     import onnx
@@ -70,25 +71,17 @@ def _open(name: str, build: Callable[[list[np.ndarray]], bytes], threads: int | 
     if cached:
         # Absent, unreadable or damaged: ONNX Runtime has an exception for each, and the cure is the same.
         with contextlib.suppress(Exception):
-            return open_bytes(cached.read_bytes(), threads)
+            return _session(cached.read_bytes(), threads)
     model = build(read_weights(Path(str(installed.locate_file(f"mtcnn/assets/weights/{name}.lz4")))))
     if cached:
         _save(cached, model)
-    return open_bytes(model, threads)
+    return _session(model, threads)
 
 
-def open_bytes(model: bytes, threads: int | None) -> onnxruntime.InferenceSession:
-    """A network of the detector as a session, on the CPU with so many threads (None: the runtime decides)."""
-    options = onnxruntime.SessionOptions()
+def _session(model: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+    options = session_options(threads, of_any_shape=True)
     options.log_severity_level = 4  # a damaged cache file is our business, not the user's
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    # Every picture has its own shape: what the runtime keeps from one to the next costs memory and saves no time.
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
-    # A thread that waits in a loop for work would hold a core while OpenCV and the other networks want it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The shape of a picture changes from call to call, which a GPU provider answers by planning anew each time.
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=[CPU])
 
 
 def _save(path: Path, content: bytes) -> None:

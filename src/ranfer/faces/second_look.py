@@ -16,8 +16,7 @@ from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError
 from ranfer.faces.detect import MTCNN, Detection, crops, run, same_face, shrink_to, suppress
-from ranfer.faces.mtcnn import open_bytes
-from ranfer.session import metadata
+from ranfer.session import metadata, open_session
 
 CANDIDATE_WEIGHTS = Path(__file__).parents[1] / "weights" / "candidates.onnx"
 KIND = "ranfer candidates"
@@ -45,12 +44,7 @@ class SecondLook:
     def __init__(self, first: MTCNN, threads: int | None = None, path: Path = CANDIDATE_WEIGHTS) -> None:
         self._arguments = (first, threads, path)
         self._first = first
-        if not path.is_file():
-            raise CheckpointError(f"{path}: no such file")
-        try:
-            self._network = open_bytes(path.read_bytes(), threads)
-        except Exception as error:  # the runtime's exceptions have no common type of their own
-            raise CheckpointError(f"{path}: not a loadable ONNX file ({' '.join(str(error).split())})") from error
+        self._network = open_session(path, threads, of_any_shape=True)
         if (metadata(self._network) or {}).get("kind") != KIND:
             raise CheckpointError(f"{path}: not the network of the second look of this version")
 
