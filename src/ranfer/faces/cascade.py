@@ -1,9 +1,9 @@
-"""A second look at MTCNN's candidates, by a network that learnt turned and covered faces.
+"""The detector: MTCNN's first network proposes candidates, and one that learnt turned and covered faces judges them.
 
 MTCNN's first network proposes nearly every face, whatever its pose; its later networks reject many of those that are
-turned or covered. The network of the second look (:mod:`ranfer.candidate_net`) judges the same candidates, tells where
-the face's frame and its points are, and then sees the frames it has told: where a face lies in the middle, it tells
-them more exactly.
+turned or covered. Here a network of our own (:mod:`ranfer.candidate_net`) takes their place. It judges each candidate,
+tells where the face's frame and its points are, and then sees the frames it has told: where a face lies in the middle,
+it tells them more exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError
-from ranfer.faces.detect import MTCNN, Detection, crops, run, same_face, shrink_to, suppress
+from ranfer.faces.detect import MTCNN, Detection, crops, run, shrink_to, suppress
 from ranfer.session import metadata, open_session
 
 CANDIDATE_WEIGHTS = Path(__file__).parents[1] / "weights" / "candidates.onnx"
@@ -23,15 +23,13 @@ KIND = "ranfer candidates"
 SIZE = 48  # pixels of a candidate as the network sees it
 CONTEXT = 1.3  # side of what the network sees of a candidate, in sides of it
 HOPEFUL = 0.05  # score at which a candidate is seen again, where its frame is told to be
-SURE = 0.999  # score of a face that MTCNN has not found
+SURE = 0.999  # score of a face
 TURNED = 0.8  # distance of the eyes, in distances from eyes to mouth, below which a face is turned by some 27 degrees
 OFF, SIDES = 0.5, (-0.8, 0.4)  # how far from a candidate, in sides of it, and how large it learnt frames to be, as logs
 
 
-class SecondLook:
-    """Finds what MTCNN finds, and the faces among its candidates that it rejects; for any thread.
-
-    Of a face that is turned to a side, what MTCNN tells gives way to the frame that the second look tells.
+class Cascade:
+    """Finds faces of any pose; for any thread.
 
     Args:
         first: proposes candidates.
@@ -46,21 +44,15 @@ class SecondLook:
         self._first = first
         self._network = open_session(path, threads, of_any_shape=True)
         if (metadata(self._network) or {}).get("kind") != KIND:
-            raise CheckpointError(f"{path}: not the network of the second look of this version")
+            raise CheckpointError(f"{path}: not the candidate network of this version")
 
-    def __reduce__(self) -> tuple[type[SecondLook], tuple[Any, ...]]:
-        return SecondLook, self._arguments
+    def __reduce__(self) -> tuple[type[Cascade], tuple[Any, ...]]:
+        return Cascade, self._arguments
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The faces of an RGB picture: those that MTCNN tells, best first, and then those of the second look."""
+        """The faces of an RGB picture, best first; a picture that is too small for any has none."""
         small, zoom = shrink_to(image, self._first.max_pixels)
-        candidates = self._first.propose(small)
-        known = self._first.judge(small, candidates)
-        seen = self.judge(small, candidates)
-        turned = [face for face in seen if face.landmarks is None]
-        known = [face for face in known if not any(same_face(face, other) for other in turned)]
-        new = [face for face in seen if not any(same_face(face, other) for other in known)]
-        return [face.zoomed(zoom) for face in (*known, *new)]
+        return [face.zoomed(zoom) for face in self.judge(small, self._first.propose(small))]
 
     def judge(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
         """Which candidates are faces, best first; boxes are the frames that FERPlus would give them.
