@@ -1,4 +1,4 @@
-"""Train the detector's candidate network on FERPlus training faces, and export it.
+"""Train the network of the detector's second look on FERPlus training faces, and export it.
 
     python scripts/train_detector.py data/ferplus_train_valid.zip PACKAGES --out src/ranfer/weights/candidates.onnx
 
@@ -37,8 +37,8 @@ from ranfer.config import OptimizerConfig, ScheduleConfig
 from ranfer.crop import LUMA
 from ranfer.data import open_dataset, stack_faces
 from ranfer.faces.attributes import AttributeModel
-from ranfer.faces.cascade import CONTEXT, KIND, widened
 from ranfer.faces.detect import MTCNN, crops
+from ranfer.faces.second_look import CONTEXT, KIND, widened
 from ranfer.images import decode_image
 from ranfer.occluders import draw_random
 from ranfer.optimizer import build_optimizer, learning_rate
@@ -56,7 +56,7 @@ console = Console(highlight=False)
 
 
 class Candidates(NamedTuple):
-    """What MTCNN's first network proposes, as the candidate network sees it, and what it should say."""
+    """What MTCNN's first network proposes, as the network of the second look sees it, and what it should say."""
 
     pixels: np.ndarray  # (n, 48, 48) uint8
     face: np.ndarray  # (n,) bool

@@ -1,4 +1,4 @@
-"""The detector's own network: is a candidate a face, where is it, and where are its five points?"""
+"""The network behind the detector's second look: is a candidate a face, where is it, and where are its five points?"""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Graph(nn.Module):
 
 
 def export_candidates(net: CandidateNet, path: Path, about: dict[str, Any]) -> float:
-    """Write the ONNX file that :class:`ranfer.faces.cascade.Cascade` opens; weights are rounded to float16.
+    """Write the ONNX file that :class:`ranfer.faces.second_look.SecondLook` opens; weights are rounded to float16.
 
     Returns:
         The largest difference of any output from PyTorch's.

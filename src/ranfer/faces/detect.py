@@ -122,7 +122,7 @@ class MTCNN:
         return _carried(found[sure], back), scores[sure], points[sure] @ back[:, :2].T + back[:, 2]
 
     def propose(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 4"]:
-        """Candidates, by P-Net on every level of the pyramid, best first; boxes as of :class:`Detection`."""
+        """Candidates, by P-Net on every level of the pyramid, best first; each shows a pixel of the picture or more."""
         boxes, scores = [np.empty((0, 4))], [np.empty(0)]
         for level in _pyramid(image, WINDOW / self._min_face):
             offsets, score = self._networks.proposal.run(None, {"pixels": level[None]})
@@ -135,7 +135,8 @@ class MTCNN:
             boxes.append(found[kept])
             scores.append(score[0][row, column][kept])
         everything = np.concatenate(boxes)
-        return everything.take(suppress(everything, np.concatenate(scores), 0.7), axis=0)
+        best = everything.take(suppress(everything, np.concatenate(scores), 0.7), axis=0)
+        return best[((best[:, :2] < np.subtract(image.shape[1::-1], 1)) & (best[:, 2:] > 1)).all(axis=1)]
 
     def _refine(self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "m 4"]:
         """R-Net on all candidates in one call."""

@@ -1,4 +1,4 @@
-"""Detectors by name: ours, MTCNN, and adapters for others."""
+"""Detectors by name: MTCNN with the second look, and adapters for others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.faces.cascade import Cascade
 from ranfer.faces.detect import MTCNN, Detection, Detector, same_face, shrink_to
+from ranfer.faces.second_look import SecondLook
 
 DETECTORS = "ranfer, mtcnn, none, yunet:FILE, or ranfer+yunet:FILE"
 
@@ -87,8 +87,8 @@ def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
 def open_detector(name: str, threads: int | None = None) -> Detector:
     """A detector by name.
 
-    ``ranfer`` (:class:`ranfer.faces.cascade.Cascade`), ``mtcnn``, ``none`` (:func:`whole_picture`), ``yunet:FILE``, or
-    one of the first two with YuNet: ``ranfer+yunet:FILE``.
+    ``ranfer`` (MTCNN with the second look), ``mtcnn``, ``none`` (:func:`whole_picture`), ``yunet:FILE``, or one of the
+    first two with YuNet: ``ranfer+yunet:FILE``.
 
     Raises:
         ConfigError: no detector has that name.
@@ -96,7 +96,7 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
     """
     kind, _, file = name.partition(":")
     if name == "ranfer":
-        return Cascade(MTCNN(threads=threads), threads)
+        return SecondLook(MTCNN(threads=threads), threads)
     if name == "mtcnn":
         return MTCNN(threads=threads)
     if name == "none":

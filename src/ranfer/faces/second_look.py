@@ -1,9 +1,9 @@
-"""The detector: MTCNN's first network proposes candidates, and one that learnt turned and covered faces judges them.
+"""A second look at MTCNN's candidates, by a network that learnt turned and covered faces.
 
 MTCNN's first network proposes nearly every face, whatever its pose; its later networks reject many of those that are
-turned or covered. Here a network of our own (:mod:`ranfer.candidate_net`) takes their place. It judges each candidate,
-tells where the face's frame and its points are, and then sees the frames it has told: where a face lies in the middle,
-it tells them more exactly.
+turned or covered, and take many things for faces. A network of our own (:mod:`ranfer.candidate_net`) looks at the
+candidates first, and drops those that it takes for no face. MTCNN's later networks judge the others, and ours looks a
+second time, at the frames it has told: where a face lies in the middle, it tells frame and points more exactly.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from ranfer.errors import CheckpointError
-from ranfer.faces.detect import MTCNN, Detection, crops, run, shrink_to, suppress
+from ranfer.faces.detect import MTCNN, Detection, crops, run, same_face, shrink_to, suppress
 from ranfer.session import metadata, open_session
 
 CANDIDATE_WEIGHTS = Path(__file__).parents[1] / "weights" / "candidates.onnx"
 KIND = "ranfer candidates"
 SIZE = 48  # pixels of a candidate as the network sees it
 CONTEXT = 1.3  # side of what the network sees of a candidate, in sides of it
-HOPEFUL = 0.05  # score at which a candidate is seen again, where its frame is told to be
-SURE = 0.999  # score of a face
+HOPEFUL = 0.05  # score at which a candidate is judged by MTCNN, and seen again where its frame is told to be
+SURE = 0.999  # score of a face that MTCNN has not found
 TURNED = 0.8  # distance of the eyes, in distances from eyes to mouth, below which a face is turned by some 27 degrees
 OFF, SIDES = 0.5, (-0.8, 0.4)  # how far from a candidate, in sides of it, and how large it learnt frames to be, as logs
 
 
-class Cascade:
-    """Finds faces of any pose; for any thread.
+class SecondLook:
+    """Finds the faces that MTCNN finds and the first look has hope of, and those that the second look is sure of.
+
+    Of a face that is turned to a side, what MTCNN tells gives way to the frame that the second look tells. For any
+    thread.
 
     Args:
         first: proposes candidates.
@@ -44,28 +47,35 @@ class Cascade:
         self._first = first
         self._network = open_session(path, threads, of_any_shape=True)
         if (metadata(self._network) or {}).get("kind") != KIND:
-            raise CheckpointError(f"{path}: not the candidate network of this version")
+            raise CheckpointError(f"{path}: not the network of the second look of this version")
 
-    def __reduce__(self) -> tuple[type[Cascade], tuple[Any, ...]]:
-        return Cascade, self._arguments
+    def __reduce__(self) -> tuple[type[SecondLook], tuple[Any, ...]]:
+        return SecondLook, self._arguments
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The faces of an RGB picture, best first; a picture that is too small for any has none."""
+        """The faces of an RGB picture: those that MTCNN tells, best first, and then those of the second look."""
         small, zoom = shrink_to(image, self._first.max_pixels)
-        return [face.zoomed(zoom) for face in self.judge(small, self._first.propose(small))]
+        candidates = self._first.propose(small)
+        hopeful, seen = self.judge(small, candidates)
+        known = self._first.judge(small, candidates[hopeful])
+        turned = [face for face in seen if face.landmarks is None]
+        known = [face for face in known if not any(same_face(face, other) for other in turned)]
+        new = [face for face in seen if not any(same_face(face, other) for other in known)]
+        return [face.zoomed(zoom) for face in (*known, *new)]
 
-    def judge(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
-        """Which candidates are faces, best first; boxes are the frames that FERPlus would give them.
+    def judge(
+        self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]
+    ) -> tuple[Bool[np.ndarray, " n"], list[Detection]]:
+        """Which candidates may be faces, by the first look, and what the second is sure of, best first.
 
-        Faces that are turned to a side come without points: the box tells their frame more exactly.
+        Boxes are the frames that FERPlus would give the faces. Those that are turned to a side come without points:
+        the box tells their frame more exactly.
         """
         frames, scores, _ = self._see(image, candidates)
-        frames, scores, points = self._see(image, frames[scores >= HOPEFUL])
-        return [
-            Detection(tuple(frames[i].tolist()), float(scores[i]), _telling(points[i]))
-            for i in suppress(frames, scores, 0.4, nested=True)
-            if scores[i] >= SURE
-        ]
+        hopeful = scores >= HOPEFUL
+        frames, scores, points = self._see(image, frames[hopeful])
+        sure = [i for i in suppress(frames, scores, 0.4, nested=True) if scores[i] >= SURE]
+        return hopeful, [Detection(tuple(frames[i].tolist()), float(scores[i]), _telling(points[i])) for i in sure]
 
     def _see(
         self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]
