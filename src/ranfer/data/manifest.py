@@ -26,7 +26,7 @@ from ranfer.files import claimed, write_text
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
-VERSION = 2  # of how faces are framed and resized: another one makes old caches stale
+VERSION = 3  # of how faces are framed and resized: another one makes old caches stale
 
 
 class _Notes(NamedTuple):
