@@ -114,6 +114,32 @@ def test_mtcnn_judges_only_what_the_first_look_has_hope_of(first, astronaut):
     assert look(first, Network(0.01))(astronaut) == []
 
 
+class Beyond(onnxruntime.InferenceSession):
+    """Proposes every window, moved by so many of its sides to the right and down."""
+
+    def __init__(self, moved):
+        self.moved = moved
+
+    def run(self, outputs, inputs):
+        _, height, width, _ = inputs["pixels"].shape
+        cells = ((height - 12) // 2 + 1, (width - 12) // 2 + 1)
+        return [np.full((1, 4, *cells), self.moved, np.float32), np.full((1, *cells), 0.9, np.float32)]
+
+
+@pytest.mark.parametrize("moved", [1.5, -1.5])
+def test_candidates_beyond_the_picture_are_left_out(moved):
+    detector = SecondLook(MTCNN(threads=1), threads=1)
+    detector._first._networks = detector._first._networks._replace(proposal=Beyond(moved))
+    picture = np.full((60, 80, 3), 127, np.uint8)
+    proposed = detector._first.propose(picture)
+    assert (proposed[:, :2] < (80, 60)).all()
+    assert (proposed[:, 2:] > 0).all()
+    assert len(proposed) > 0
+    hopeful, _ = detector.judge(picture, proposed)
+    assert len(hopeful) == len(proposed)
+    assert detector(picture) == []
+
+
 def test_points_of_a_turned_face_are_not_told(first):
     picture, candidates = np.zeros((90, 90, 3), np.uint8), np.array([[30.0, 30.0, 60.0, 60.0]])
     for narrowed, told in ((1.0, True), (0.5, False)):
