@@ -34,12 +34,11 @@ from torch.nn import functional as F
 
 from ranfer.candidate_net import SIZE, CandidateNet, export_candidates
 from ranfer.config import OptimizerConfig, ScheduleConfig
-from ranfer.crop import LUMA
 from ranfer.data import open_dataset, stack_faces
 from ranfer.faces.attributes import AttributeModel
 from ranfer.faces.detect import MTCNN, crops
 from ranfer.faces.second_look import CONTEXT, KIND, widened
-from ranfer.images import decode_image
+from ranfer.images import LUMA, decode_image
 from ranfer.occluders import draw_random
 from ranfer.optimizer import build_optimizer, learning_rate
 from ranfer.provenance import revision

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
+from ranfer.images import LUMA
 
 
 def crop(maps: Float[Tensor, "b c h w"], boxes: Float[Tensor, "k r 4"], size: int) -> Float[Tensor, "b r c size size"]:

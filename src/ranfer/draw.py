@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from ranfer.images import LUMA
 from ranfer.recognize import Face
 from ranfer.vocab import Expression
 
@@ -188,7 +189,7 @@ def _chip(face: Face, size: int, width: float) -> Image.Image:
         words = face.reason if small.getlength(face.reason) <= width else face.reason.partition(":")[0]
         lines.append((words, small))
     ground = _colour(face)
-    ink = (20, 20, 20) if np.dot(ground, (0.299, 0.587, 0.114)) > 150 else (255, 255, 255)
+    ink = (20, 20, 20) if np.dot(ground, LUMA) > 150 else (255, 255, 255)
     pad = round(0.35 * size)
     heights = [round(1.2 * font.size) for _, font in lines]
     plate = (round(max(font.getlength(text) for text, font in lines)) + 2 * pad, sum(heights) + pad)

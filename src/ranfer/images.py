@@ -20,6 +20,7 @@ from ranfer.errors import ImageError
 # since warnings.catch_warnings would change the filters under the feet of other threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's convert("L")
 Picture = str | os.PathLike[str] | np.ndarray | Image.Image
 TURNS = {  # what undoes each orientation of EXIF
     2: Transpose.FLIP_LEFT_RIGHT,

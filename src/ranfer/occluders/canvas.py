@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from ranfer.images import LUMA
+
 Points = Float[np.ndarray, "_ 2"]
 Colour = tuple[float, float, float]
 Place = tuple[float, float]
@@ -21,7 +23,6 @@ Place = tuple[float, float]
 MEAN_LANDMARKS = np.array([(0.318, 0.387), (0.684, 0.387), (0.502, 0.585), (0.365, 0.778), (0.645, 0.778)])
 _FINE, _SIDE = 4, 192  # so much finer than the face, where that makes no more pixels than this a side
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 of a pixel
-_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class Canvas:
@@ -81,7 +82,7 @@ class Canvas:
         return np.asarray(np.rint(np.clip(placed, -4000, 4000) * (1 << _SHIFT)), dtype=np.int32)
 
     def _ink(self, colour: Colour, opacity: float) -> tuple[float, ...]:
-        values = [float(_LUMA @ colour)] if self.grey else list(colour)
+        values = [float(np.dot(LUMA, colour))] if self.grey else list(colour)
         return *(min(max(value, 0), 255) * opacity for value in values), 255 * opacity
 
 
