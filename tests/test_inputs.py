@@ -22,8 +22,8 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-def listed(*inputs, stdin=None, skip=()):
-    found = list_inputs(inputs, None if stdin is None else lambda: stdin, skip)
+def listed(*inputs, stdin=None):
+    found = list_inputs(inputs, None if stdin is None else lambda: stdin)
     return [path.as_posix() for path in found.files], found.problems
 
 
@@ -81,11 +81,18 @@ def test_what_gives_no_picture_is_one_line_and_the_rest_goes_on(tree):
     ]
 
 
-def test_what_is_skipped_is_not_found_in_folders_or_by_patterns(tree):
-    skip = (tree / "photos" / "trip", tree / "photos" / "b.jpg")
-    assert listed("photos", skip=skip)[0] == ["photos/a.PNG"]
-    assert listed("photos/*.jpg", skip=skip)[0] == []
-    assert listed("photos/b.jpg", skip=skip)[0] == ["photos/b.jpg"]
+def test_what_a_run_drew_is_taken_only_where_it_is_named(tree):
+    drawings = [Path("photos/contact_sheet.jpg"), Path("photos/drawn/00001-b.jpg")]
+    Path("photos/drawn").mkdir()
+    for path in drawings:
+        path.write_bytes(b"")
+    names = [path.as_posix() for path in drawings]
+    own = ["photos/a.PNG", "photos/b.jpg", "photos/trip/c.webp", "photos/trip/d.tiff"]
+    assert sorted(listed("photos")[0]) == sorted(own + names)  # they may be anybody's
+    Path("photos/predictions.meta.json").write_text("{}")
+    assert listed("photos")[0] == own
+    assert listed("photos/**/*.jpg", "photos/drawn/*")[0] == ["photos/b.jpg"]
+    assert listed(*names)[0] == names
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="such names need a file system of bytes")

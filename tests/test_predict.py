@@ -14,7 +14,7 @@ from clips import write_clip
 from ranfer.cli import app
 from ranfer.errors import ConfigError
 from ranfer.outputs import read_predictions
-from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, own_pictures, predict
+from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, predict
 from ranfer.recognize import load
 from ranfer.summary import print_summary, summarise
 from ranfer.video import ALL, frames
@@ -145,7 +145,7 @@ def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos
     photos[1].write_bytes(b"")
     out = tmp_path / "out"
     predict(recognizer, photos[:4], out, draw=True)
-    drawn, sheet = own_pictures(out)
+    drawn, sheet = out / "drawn", out / "contact_sheet.jpg"
     assert sorted(path.name for path in drawn.iterdir()) == ["00001-00.jpg", "00003-02.jpg", "00004-03.jpg"]
     with Image.open(drawn / "00001-00.jpg") as large, Image.open(drawn / "00003-02.jpg") as small:
         assert large.size == (1600, 1067)
@@ -291,7 +291,7 @@ def test_a_finished_video_is_not_looked_at_again(recognizer, clip, weights, tmp_
 
 def test_a_drawn_video_shows_the_frames_that_were_looked_at(recognizer, photos, clip, tmp_path):
     predict(recognizer, [photos[1], clip], tmp_path / "out", draw=True)
-    drawn, sheet = own_pictures(tmp_path / "out")
+    drawn, sheet = tmp_path / "out" / "drawn", tmp_path / "out" / "contact_sheet.jpg"
     assert sorted(path.name for path in drawn.iterdir()) == ["00001-01.jpg", "00002-clip.mp4"]
     shown = list(frames(drawn / "00002-clip.mp4", ALL))
     assert [frame.time for frame in shown] == pytest.approx([i / 5 for i in range(15)])
@@ -305,7 +305,7 @@ def test_videos_that_cannot_be_drawn_or_have_long_names_do_not_stop_the_others(r
     complaints = []
     predict(recognizer, [long, photos[1]], tmp_path / "out", draw=True, complain=complaints.append)
     assert complaints == []
-    drawn, _ = own_pictures(tmp_path / "out")
+    drawn = tmp_path / "out" / "drawn"
     assert sorted(path.name[:8] for path in drawn.iterdir()) == ["00001-xé", "00002-01"]
     odd = tmp_path / os.fsdecode(b"bad\xff")
     try:
@@ -338,7 +338,7 @@ def test_broken_videos_are_one_line_each_and_what_they_show_is_kept(recognizer, 
     again = []
     predict(recognizer, inputs, tmp_path / "out", complain=again.append, draw=True)
     assert [line.partition(" (in an earlier run; ")[0] for line in again] == complaints
-    drawn, _ = own_pictures(tmp_path / "out")
+    drawn = tmp_path / "out" / "drawn"
     assert sorted(path.name for path in drawn.iterdir()) == ["00002-half.mp4", "00004-01.jpg"]
 
 
@@ -370,9 +370,9 @@ def test_the_command_takes_videos_from_folders_and_makes_tables_of_them(photos, 
     assert run("photos", "--out", "new", *command, "--fps", "0").exit_code == 2
 
 
-def test_the_command_does_not_take_its_own_pictures_for_input(photos, command):
-    for _ in range(2):
-        result = run(".", "--out", "out", "--draw", *command)
+def test_the_command_takes_no_drawing_of_any_run_for_input(photos, command):
+    for out in ("out", "out", "other"):
+        result = run(".", "--out", out, "--draw", *command)
         assert result.exit_code == 0, result.output
     assert "pictures: 20," in result.stdout
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from ranfer.images import decode_image
 from ranfer.occluders import Kind, occlude
-from ranfer.predict import SHEET, predict
+from ranfer.outputs import SHEET
+from ranfer.predict import predict
 from ranfer.recognize import Face, load
 from ranfer.summary import print_summary
 

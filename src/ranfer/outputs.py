@@ -25,7 +25,15 @@ from ranfer.tracks import Tracker
 from ranfer.vocab import Attributes, Box, Expression, Occlusion
 
 LINES, ABOUT = "predictions.jsonl", "predictions.meta.json"
+DRAWN, SHEET = "drawn", "contact_sheet.jpg"  # annotated copies, in a folder of their own
 GROWING = "unfinished-{}.jsonl"  # by a hash of the video's name
+
+
+def is_drawing(path: Path) -> bool:
+    """Whether a run of :func:`ranfer.predict.predict` drew this file into its folder."""
+    real = Path(os.path.realpath(path))
+    folder = real.parent if real.name == SHEET else real.parent.parent if real.parent.name == DRAWN else None
+    return folder is not None and (folder / ABOUT).exists()
 
 
 def to_lines(

@@ -19,7 +19,7 @@ from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.files import appearing
 from ranfer.images import decode_image
-from ranfer.outputs import ABOUT, Results, Unfinished, read_pictures, to_face
+from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
 from ranfer.summary import Summary, summarise
 from ranfer.tables import Format, check_format, write_table
@@ -29,7 +29,6 @@ GROUP = 8  # pictures whose faces go through the model together
 AHEAD = GROUP  # pictures that may be searched before their group is there; with those of JUDGED they bound the memory
 JUDGED = 2  # groups that may be with the model at once
 WORKERS = 8  # pictures that are searched at once, at most: each takes some hundred megabytes for it
-DRAWN, SHEET = "drawn", "contact_sheet.jpg"
 ON_SHEET = 48  # pictures at most
 
 T = TypeVar("T")
@@ -52,11 +51,6 @@ class _Looked(NamedTuple):
     view: _View  # without the pixels of its frame
     found: list[Found]
     shown: tuple[UInt8[np.ndarray, "h w 3"], float] | None = None
-
-
-def own_pictures(folder: Path) -> tuple[Path, Path]:
-    """What a run draws into its folder, and what must not be taken for input of the next."""
-    return folder / DRAWN, folder / SHEET
 
 
 def predict(

@@ -70,7 +70,7 @@ def predict(
 ) -> None:
     """Recognise the expressions of all faces in pictures and videos."""
     from ranfer.inputs import list_inputs
-    from ranfer.predict import own_pictures, predict
+    from ranfer.predict import predict
     from ranfer.recognize import load
     from ranfer.summary import print_summary
     from ranfer.video import FPS
@@ -78,7 +78,7 @@ def predict(
     def complain(line: str) -> None:
         err.print(line, markup=False)
 
-    listing = list_inputs(inputs, sys.stdin.buffer.read, skip=own_pictures(folder))
+    listing = list_inputs(inputs, sys.stdin.buffer.read)
     for problem in listing.problems:
         complain(problem)
     if not listing.files:
