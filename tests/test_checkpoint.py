@@ -186,6 +186,16 @@ def test_initial_weights_match_by_name_and_say_what_did_not(tmp_path, prefix):
     assert "in the file but unused: 1 (head.weight)" in text
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.module."])
+def test_initial_weights_of_a_network_by_import_path_match_by_its_own_names(tmp_path, prefix):
+    config = BackboneConfig(name="torch.nn.Conv2d", arguments={"in_channels": 1, "out_channels": 4, "kernel_size": 3})
+    given, taken = (build_backbone(config, 1, 8) for _ in range(2))
+    torch.save({prefix + name: tensor for name, tensor in given.module.state_dict().items()}, tmp_path / "w.pth")
+    start_from(taken, tmp_path / "w.pth", said := console())
+    torch.testing.assert_close(taken.module.weight, given.module.weight)
+    assert "2 of 2 tensors matched" in said.file.getvalue()
+
+
 def test_initial_weights_of_which_nothing_matches_are_refused(tmp_path):
     save_file({"encoder.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match=r"w.safetensors: nothing matched"):

@@ -176,6 +176,16 @@ def test_refusals_name_what_is_wrong(put, tmp_path):
         opened(tmp_path / "empty")
 
 
+def test_ids_that_are_names_of_files_are_found_in_our_own_predictions(put, tmp_path):
+    rows = "image,id,class\nx/1.png,{}1.png,joy\nx/2.png,{}.png,sad\n"
+    for ids, expected in ((("", "b"), ["1", "b"]), (("a/", "b/1"), ["a__1", "b__1"])):
+        dataset = opened(put("x/1.png", "x/2.png", t_csv=rows.format(*ids)) / "t.csv")
+        assert [s.id for s in dataset.samples] == expected
+        answers = tmp_path / "answers.csv"
+        answers.write_text("id,expression\n" + "".join(f"{name},happiness\n" for name in expected))
+        assert len(PredictionsFile(answers).answers(dataset.samples).ids) == 2
+
+
 def test_two_pictures_with_one_id_are_refused(put):
     with pytest.raises(DataError, match="another face has the id 'happy__a'"):
         opened(put("happy/a.png", "happy/a.jpg"))

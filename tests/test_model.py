@@ -187,6 +187,15 @@ def plain_network(width: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, width, 3, 2), nn.AdaptiveAvgPool2d(1))
 
 
+class Odd(nn.Module):
+    def __init__(self, gives: object) -> None:
+        super().__init__()
+        self.gives = gives
+
+    def forward(self, images: torch.Tensor) -> object:
+        return self.gives
+
+
 def test_any_callable_by_import_path_is_a_backbone():
     backbone = BackboneConfig(name=f"{__name__}.plain_network", arguments={"width": 10})
     network = RAN(ModelConfig(backbone=backbone))
@@ -206,7 +215,11 @@ def test_any_callable_by_import_path_is_a_backbone():
         ("compact", {"widths": [16, 32]}, "widths must be 4 numbers"),
         ("compact", {"widths": [16, 0, 32, 64]}, "1 or more"),
         ("resnet18", {"first_stride": 0}, "1 or more"),
-        ("torch.nn.Conv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 9}, "takes no images of 1 channel"),
+        ("torch.nn.Conv2d", {"in_channels": 3, "out_channels": 4, "kernel_size": 9}, "images of 1 channel.*expected"),
+        ("torch.nn.MultiheadAttention", {"embed_dim": 48, "num_heads": 0}, "cannot be imported and called"),
+        ("torch.nn.LSTM", {"input_size": 48, "hidden_size": 4}, "no feature for images of 1 channel"),
+        (f"{__name__}.Odd", {"gives": (1, 2)}, r"makes tuple, not one tensor of shape \(2, d\)"),
+        (f"{__name__}.Odd", {"gives": torch.zeros(())}, r"makes \(\), not one tensor of shape \(2, d\)"),
     ],
 )
 def test_a_wrong_backbone_is_refused_by_name(name, arguments, message):

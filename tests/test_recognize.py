@@ -342,6 +342,16 @@ def test_settings_change_with_the_weights_and_with_nothing_beside_the_answers(we
     assert {name for name in other if other[name] != of_faces.settings()[name]} == {"weights"}
 
 
+def test_settings_change_with_the_files_of_the_detector_and_of_the_attributes(weights, monkeypatch, tmp_path):
+    before = load(weights).settings()
+    for where in ("ranfer.faces.detectors.CANDIDATE_WEIGHTS", "ranfer.recognize.ATTRIBUTE_WEIGHTS"):
+        (tmp_path / where).write_bytes(b"other weights")
+        monkeypatch.setattr(where, tmp_path / where)
+    after = load(weights).settings()
+    assert {name for name in after if after[name] != before[name]} == {"detector_weights", "attribute_weights"}
+    assert load(weights, "mtcnn").settings()["detector_weights"] == ""
+
+
 def test_files_that_are_no_export_of_ours_are_refused(tmp_path, monkeypatch):
     stranger = tmp_path / "stranger.onnx"
     model = onnx.load(tiny_model(tmp_path / "tiny.onnx"))

@@ -443,6 +443,12 @@ def test_faces_of_a_prepared_cache_stay_on_the_disk_and_are_those_of_the_files(s
     assert torch.equal(cached.images(some), files.images(some)) and cached.images(some).shape == (3, 1, 24, 24)
 
 
+def test_a_network_that_cannot_work_on_such_faces_is_refused_before_faces_are_read(settings, tmp_path, monkeypatch):
+    config = settings("model={backbone: {name: vgg16, stem: large}, size: 24}", "data.source=ferplus:nowhere")
+    with pytest.raises(ConfigError, match=r"model: it cannot learn from faces of 24 pixels \(.*too small"):
+        training.train(config, tmp_path / "run", quiet())
+
+
 def test_balanced_batches_draw_every_expression_equally_often(settings):
     config = settings("data.balanced=true", "batch=8")
     expressions = np.array([0] * 90 + [1] * 6 + [3] * 4)

@@ -169,9 +169,12 @@ class Foreign(Backbone):
         self.module = module
         training = module.training
         with torch.no_grad():
-            feature = self.module.eval()(torch.zeros(1, channels, size, size)).flatten(1)
+            feature = self.module.eval()(torch.zeros(2, channels, size, size))
         module.train(training)
-        self.feature_size = int(feature.shape[1])
+        if not isinstance(feature, Tensor) or feature.ndim < 2 or feature.shape[0] != 2:
+            got = tuple(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__
+            raise TypeError(f"of two images it makes {got}, not one tensor of shape (2, d)")
+        self.feature_size = feature[0].numel()
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -198,7 +201,8 @@ def build_backbone(config: BackboneConfig, channels: int, size: int) -> Backbone
     """The backbone that the settings name, for images of ``channels`` and ``size`` pixels.
 
     Raises:
-        ConfigError: no such name, or an import path that cannot be imported or called.
+        ConfigError: no such name, wrong arguments, or an import path that cannot be imported or called, or whose
+            network gives no feature for such images.
     """
     resnets: dict[str, tuple[type[BasicBlock | Bottleneck], Sequence[int]]] = {
         "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -219,10 +223,10 @@ def build_backbone(config: BackboneConfig, channels: int, size: int) -> Backbone
     module = _call(config.name, config.arguments)
     try:
         return Foreign(module, channels, size)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # somebody else's code may raise anything
         reason = " ".join(str(error).split())
         raise ConfigError(
-            f"backbone {config.name}: takes no images of {channels} channel(s) and {size} pixels ({reason})"
+            f"backbone {config.name}: no feature for images of {channels} channel(s) and {size} pixels ({reason})"
         ) from error
 
 
@@ -235,8 +239,9 @@ def _call(path: str, arguments: dict[str, Any]) -> nn.Module:
         )
     try:
         made = getattr(import_module(module), name)(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"backbone {path}: cannot be imported and called with {arguments} ({error})") from error
+    except Exception as error:  # somebody else's code may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"backbone {path}: cannot be imported and called with {arguments} ({reason})") from error
     if not isinstance(made, nn.Module):
         raise ConfigError(f"backbone {path}: expected it to give a torch.nn.Module, got {type(made).__name__}")
     return made

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ranfer.backbones import Foreign
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig, parse
 from ranfer.errors import CheckpointError
 from ranfer.face_regions import FaceRegions
@@ -265,8 +266,9 @@ def start_from(backbone: nn.Module, path: Path, console: Console) -> None:
     Raises:
         CheckpointError: nothing in the file matched.
     """
-    own = backbone.state_dict()
-    given = {key.removeprefix("backbone."): tensor for key, tensor in read_named(path).items()}
+    network = backbone.module if isinstance(backbone, Foreign) else backbone  # the names are those of its own project
+    own = network.state_dict()
+    given = {key.removeprefix("backbone.").removeprefix("module."): tensor for key, tensor in read_named(path).items()}
     matched = {key: given[key] for key in own if key in given and given[key].shape == own[key].shape}
     shapes = [
         f"{key} {tuple(given[key].shape)}, not {tuple(own[key].shape)}" for key in own if key in given.keys() - matched
@@ -279,7 +281,7 @@ def start_from(backbone: nn.Module, path: Path, console: Console) -> None:
             f"{path}: nothing matched the backbone; it has {', '.join(list(own)[:3])}, ...; "
             f"the file has {', '.join(list(given)[:3])}, ... ({len(shapes)} of another shape)"
         )
-    backbone.load_state_dict(matched, strict=False)
+    network.load_state_dict(matched, strict=False)
     console.print(f"initial weights from {path}: {len(matched)} of {len(own)} tensors matched")
     for title, keys in (("another shape", shapes), ("not in the file", missing), ("in the file but unused", unused)):
         if keys:

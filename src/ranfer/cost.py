@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ranfer.config import ModelConfig
+from ranfer.errors import ConfigError
 from ranfer.model import RAN
 from ranfer.regions import regions_of
 
@@ -17,8 +18,15 @@ def multiply_adds(config: ModelConfig) -> int:
     """Multiply-adds of a training step for one face, forward and backward: those of convolutions and matrix products.
 
     PyTorch counts them while a random network runs, so that they are of this network, whatever it is.
+
+    Raises:
+        ConfigError: the network cannot be built, or cannot work on faces of this size.
     """
-    return _multiply_adds(config.model_dump_json())
+    try:
+        return _multiply_adds(config.model_dump_json())
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"model: it cannot learn from faces of {config.resolution} pixels ({reason})") from error
 
 
 @cache

@@ -196,8 +196,8 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
     for name, config in configs.items():
         try:
             costs[name] = multiply_adds(config.model)
-        except (ConfigError, RuntimeError) as error:
-            raise ConfigError(f"{table.base}, row {name}: {' '.join(str(error).split())}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{table.base}, row {name}: {error}") from error
     for name, row in table.rows.items():
         if row.compute_of is not None:
             epochs = max(1, round(configs[row.compute_of].epochs * costs[row.compute_of] / costs[name]))

@@ -317,7 +317,7 @@ def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _short(settings: Mapping[str, Any], name: str) -> str:
     value = str(settings.get(name))
-    return value[:8] if name == "weights" else value  # of a hash, the beginning tells enough
+    return value[:8] if name.endswith("weights") else value  # of a hash, the beginning tells enough
 
 
 def _done(path: Path, again: Container[str]) -> tuple[dict[str, str | None], int]:

@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.align import align, find_frame
-from ranfer.faces.attributes import AttributeModel, Estimate
+from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, shrink_to
-from ranfer.faces.detectors import open_detector, whole_picture
+from ranfer.faces.detectors import open_detector, weight_files, whole_picture
 from ranfer.images import Picture, as_rgb, by_shape
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
@@ -182,13 +182,17 @@ class Recognizer:
         return tuple(self._classes)
 
     def settings(self) -> dict[str, Any]:
-        """What its answers depend on, as plain values: the weights' SHA-256, the detector, classes and features."""
+        """What its answers depend on, as plain values: the SHA-256 of all weights, the detector, classes and features."""
         weights, detector, classes, features, _ = self._arguments
+        if isinstance(detector, str):
+            name, files = detector, weight_files(detector)
+        else:
+            name, files = getattr(detector, "__name__", type(detector).__name__), []
         return {
-            "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
-            "detector": detector
-            if isinstance(detector, str)
-            else getattr(detector, "__name__", type(detector).__name__),
+            "weights": _hash(weights),
+            "detector": name,
+            "detector_weights": ", ".join(map(_hash, files)),
+            "attribute_weights": _hash(ATTRIBUTE_WEIGHTS),
             "classes": classes,
             "features": features,
         }
@@ -296,6 +300,10 @@ def load(
     happiness 8
     """
     return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _open_model(path: Path, threads: int | None) -> OnnxModel:

@@ -26,6 +26,7 @@ from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.crop import resize
+from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.files import claimed, spare
@@ -60,8 +61,8 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         The path of the best checkpoint.
 
     Raises:
-        ConfigError: ``out`` holds a run already and ``resume`` is False, another process trains there, or settings
-            that do not go together.
+        ConfigError: ``out`` holds a run already and ``resume`` is False, another process trains there, settings that
+            do not go together, or a network that cannot learn from faces of this size.
         CheckpointError: the state to resume is truncated or of other settings, or a checkpoint cannot be written.
         LossError: the loss is no longer a number.
     """
@@ -84,6 +85,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     lead = fabric.is_global_zero
     console = console if lead else Console(quiet=True)
 
+    multiply_adds(config.model)  # or raise, before all faces are read
     dataset = open_dataset(config.data.source)
     known = _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)

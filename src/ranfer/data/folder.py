@@ -58,8 +58,8 @@ def open_folder(path: Path) -> Dataset:
 
     Class names are matched to expressions by ``vocab.SYNONYMS`` and by ``classes.yaml`` in the folder or beside the
     table, whose lines win; the class ``ignore`` leaves faces out. Without splits the one split is called ``all``. An
-    id is the name of the file without its suffix, or where two files share that, the path below the folder joined by
-    ``__``. A face without a class has no votes.
+    id is what the table says, or else the path below the folder: the name in it without the suffix or, where two faces
+    share that, the whole of it, joined by ``__``. A face without a class has no votes.
 
     Raises:
         DataError: another layout, a class that stands for no expression (the message shows the table), missing
@@ -211,13 +211,11 @@ def _rows(path: Path, surprises: list[str]) -> Iterator[tuple[str, dict[str, str
 
 
 def _ids(pictures: list[_Picture]) -> list[str]:
-    """One id a picture, as the rows give it, or as the names of the files do."""
-    ids = [picture.id or face_id(picture.name) for picture in pictures]
+    """One id a picture, from what the rows say or else from the names of the files."""
+    names = [picture.id or picture.name for picture in pictures]
+    ids = [face_id(name) for name in names]
     if len(set(ids)) < len(ids):
-        ids = [
-            picture.id or face_id(picture.name.replace("\\", "/").strip("./").replace("/", "__"))
-            for picture in pictures
-        ]
+        ids = [face_id(name.replace("\\", "/").strip("./").replace("/", "__")) for name in names]
     seen: dict[str, str] = {}
     for face, picture in zip(ids, pictures, strict=True):
         if face in seen:

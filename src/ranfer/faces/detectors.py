@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.faces.detect import MTCNN, Detection, Detector, same_face, shrink_to
-from ranfer.faces.second_look import SecondLook
+from ranfer.faces.second_look import CANDIDATE_WEIGHTS, SecondLook
 
 DETECTORS = "ranfer, mtcnn, none, yunet:FILE, or ranfer+yunet:FILE"
 
@@ -106,3 +106,10 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
     if kind in ("ranfer+yunet", "mtcnn+yunet") and file:
         return Both(open_detector(kind.removesuffix("+yunet"), threads), YuNet(Path(file)))
     raise ConfigError(f"--detector {name}: expected {DETECTORS}")
+
+
+def weight_files(name: str) -> list[Path]:
+    """The files that a detector by name reads and that may change; MTCNN's weights are those of its version 1."""
+    kind, _, file = name.partition(":")
+    own = [CANDIDATE_WEIGHTS] if kind.startswith("ranfer") else []
+    return [*own, Path(file)] if file else own
