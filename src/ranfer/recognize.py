@@ -182,7 +182,7 @@ class Recognizer:
         return tuple(self._classes)
 
     def settings(self) -> dict[str, Any]:
-        """What its answers depend on, as plain values: the SHA-256 of all weights, the detector, classes and features."""
+        """What its answers depend on, as plain values: SHA-256 of all weights, the detector, classes and features."""
         weights, detector, classes, features, _ = self._arguments
         if isinstance(detector, str):
             name, files = detector, weight_files(detector)

@@ -25,8 +25,8 @@ from ranfer.augment import augment, draw_over, mix
 from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
 from ranfer.config import DataConfig, TrainConfig
-from ranfer.crop import resize
 from ranfer.cost import multiply_adds
+from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.files import claimed, spare
