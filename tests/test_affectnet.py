@@ -1,6 +1,8 @@
 """AffectNet in both of its releases, with drawn faces, and SFEW; the published lists against faces of their ids."""
 
+import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +12,17 @@ from ranfer.data import open_dataset, stack_faces
 from ranfer.data.check import check
 from ranfer.data.dataset import spare_data
 from ranfer.data.labels import label
+from ranfer.data.rules import LabelledFace
+from ranfer.data.subset_files import write_coco
 from ranfer.data.subsets import compare, read_list, resolve
 from ranfer.errors import ConfigError, DataError
-from ranfer.vocab import Expression
+from ranfer.faces.align import find_frame
+from ranfer.faces.detect import Detection
+from ranfer.protocol import has_learnt
+from ranfer.vocab import Attributes, Expression
 
 AFFECTNET = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]
+POINTS = ((20.0, 30.0), (40.0, 30.0), (30.0, 40.0), (22.0, 50.0), (38.0, 50.0))
 TRAIN = {f"{n:056x}": n for n in range(11)}
 TEST = {f"{n + 100:056x}": n for n in range(8)}
 
@@ -44,6 +52,20 @@ def test_a_face_is_cropped_by_its_box(original):
     assert face[0].mean() > 20  # not of the black margin
 
 
+def test_a_box_in_its_picture_is_exported_as_coco(original, tmp_path):
+    dataset = open_dataset(f"affectnet:{original}")
+    faces = [LabelledFace(sample, None, Attributes({})) for sample in dataset.samples[:2]]
+    faces[1] = faces[1]._replace(sample=replace(faces[1].sample, box=None, landmarks=POINTS))
+    write_coco(dataset, faces, [], tmp_path / "coco.json")
+    told = json.loads((tmp_path / "coco.json").read_text())
+    assert [told["images"][0][name] for name in ("width", "height")] == [63, 73]
+    assert told["annotations"][0]["bbox"] == [10, 20, 48, 48] and told["annotations"][0]["area"] == 48 * 48
+    framed = find_frame(Detection((0.0, 0.0, 0.0, 0.0), 1.0, np.array(faces[1].sample.landmarks)))
+    left, top, width, height = told["annotations"][1]["bbox"]
+    assert left == pytest.approx(max(framed.x - framed.side / 2, 0), abs=0.01) and left + width <= 63
+    assert top + height <= 73
+
+
 def test_a_box_outside_of_the_picture_is_an_unreadable_face(original):
     table = original / "validation.csv"
     table.write_text(table.read_text().replace(",10,20,", ",500,20,", 1))
@@ -56,6 +78,7 @@ def test_seven_classes_leave_contempt_out(original):
     assert "contempt" not in names(dataset).values() and len(dataset.samples) == 14
     assert dataset.published["test"].faces == 3500 and dataset.published["train"].faces == 283_901
     assert dataset.surprises[-1].endswith("2 faces of contempt are left out")
+    assert has_learnt({"training": {"dataset": "affectnet", "split": "train"}}, dataset.origin, "train")
 
 
 def test_numbered_faces_are_read_and_lists_by_hash_are_said_not_to_apply(tmp_path):

@@ -20,6 +20,7 @@ from ranfer.annotate.study import open_study
 from ranfer.data import open_dataset
 from ranfer.data.attributes import read_attributes, write_attributes
 from ranfer.data.drawn import draw_face
+from ranfer.data.labelstudio import read_labelstudio
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion
 from test_cli import run
@@ -305,11 +306,28 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
         told = run("annotate", "export", tmp_path / "edited.json", *data, "--out", tmp_path / "no", status=1).stderr
         assert f"edited.json: task {number}: expected yaw to be a number from -180 to 180, got {angle!r}" in told
         tasks[number - 1]["annotations"][0]["result"].pop()
+    empty = {"result": [], "completed_by": 1, "created_at": "2030-01-01T00:00:00Z"}
+    other = [{"from_name": "turned", "to_name": "image", "type": "choices", "value": {"choices": ["30"]}}]
+    tasks[0]["annotations"] = [empty, {"result": other, "completed_by": 2, "created_at": "2026-01-01T00:00:00Z"}]
+    (tmp_path / "edited.json").write_text(json.dumps(tasks))
+    said = read_labelstudio(tmp_path / "edited.json").records["face00"]  # who answers nothing has said nothing
+    assert (said.turned, said.annotators, said.decided) == (30, ("2",), "2026-01-01T00:00:00Z")
     run("annotate", "export", database, *data, "--out", out, "--shares", "--format", "attributes")
     shared = read_attributes(out / "attributes.jsonl").records
     assert shared["face02"].occlusion[Occlusion.UPPER] == 0.5
     told = run("annotate", "export", database, *data, "--out", tmp_path / "none", "--format", ",", status=2).stderr
     assert told.startswith("--format: expected some of manifest, lists") and not (tmp_path / "none").exists()
+
+
+def test_faces_of_a_cache_are_in_no_format_that_names_pictures(study, faces, tmp_path):
+    Client(study(), "anna").say("face01", "upper")
+    run("data", "prepare", f"folder:{faces}", "--out", tmp_path / "faces.jsonl", "--size", "8")
+    words = ("--data", f"manifest:{tmp_path / 'faces.jsonl'}", "--split", "all", "--out", tmp_path / "out", "--shares")
+    for formats in ("coco", "manifest,labelstudio"):
+        told = run("annotate", "export", tmp_path / "a.sqlite", *words, "--format", formats, status=2).stderr
+        assert f"--format {formats.split(',')[-1]}: names pictures, and the faces of" in told
+        assert not list((tmp_path / "out").glob("*upper*"))
+    run("annotate", "export", tmp_path / "a.sqlite", *words, "--format", "manifest,csv")
 
 
 def test_a_study_that_is_refused_leaves_no_database_behind(faces, tmp_path):

@@ -362,7 +362,7 @@ def test_seven_classes_give_seven_columns(tmp_path):
 def test_parquet_holds_what_the_csv_holds_with_types_and_features(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     with Results(tmp_path, SETTINGS, {}) as results:
-        results.write_error("broken\udcff.jpg", "broken")
+        results.write_error("broken\udcff.jpg", "broken\udcff.jpg: empty")
         results.write("a.jpg", [make_face(feature=np.float32([1, 2.5]))])
         results.write("nobody.jpg", [])
     table = parquet.read_table(write_table(results.path, "parquet", list(Expression), REGIONS))
@@ -371,6 +371,7 @@ def test_parquet_holds_what_the_csv_holds_with_types_and_features(tmp_path):
         rows = list(csv.DictReader(file))
     assert table.column_names == [*rows[0], "feature"]
     assert table["input"].to_pylist() == [row["input"] for row in rows] == ["broken\\udcff.jpg", "a.jpg", "nobody.jpg"]
+    assert table["error"].to_pylist() == ["broken\\udcff.jpg: empty", None, None]
     assert table["trusted"].to_pylist() == [None, True, None]
     assert table["happiness"].to_pylist() == [None, 0.93, None]
     assert table["feature"].to_pylist() == [None, [1, 2.5], None]

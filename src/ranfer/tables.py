@@ -63,7 +63,9 @@ def _write_parquet(path: Path, columns: Mapping[str, type], rows: Iterator[dict[
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while chunk := list(islice(rows, CHUNK)):
             for row in chunk:
-                row["input"] = row["input"].encode("utf-8", "backslashreplace").decode()
+                for name in ("input", "error"):  # names of files need not be text
+                    if row[name] is not None:
+                        row[name] = row[name].encode("utf-8", "backslashreplace").decode()
             writer.write_batch(pyarrow.RecordBatch.from_pylist(chunk, schema=schema))
 
 

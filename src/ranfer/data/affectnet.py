@@ -93,7 +93,10 @@ def open_affectnet7(path: Path) -> Dataset:
         seven = faces - expressions[Expression.CONTEMPT]
         published[split] = Published(seven, seven, {**expressions, Expression.CONTEMPT: 0})
     told = f"{path}: {len(dataset.samples) - len(kept)} faces of contempt are left out"
-    return replace(dataset, name="affectnet7", samples=kept, surprises=(*dataset.surprises, told), published=published)
+    surprises = (*dataset.surprises, told)
+    return replace(
+        dataset, name="affectnet7", source="affectnet", samples=kept, surprises=surprises, published=published
+    )
 
 
 def _open_tables(path: Path) -> tuple[list[Sample], list[str]]:

@@ -43,7 +43,7 @@ class Dataset:
     surprises: each oddity met while reading that is no error, with its file and line.
     decode: the pixels that lie at a location, RGB; raises ImageError.
     published: for the splits whose size is known from their authors.
-    source: of a manifest, the name of the dataset that it was prepared from.
+    source: the name of the dataset that it was prepared from, or is a part of.
     cache: the faces as one memory-mapped array, whose rows are the members of their locations.
     broken: rows of it whose face could not be read.
     files: what it was read from beside the pictures: tables, votes, names of classes, a cache.
@@ -72,7 +72,7 @@ class Dataset:
 
     @property
     def origin(self) -> str:
-        """The dataset that the faces come from, also where a manifest brought them; of a folder its name, too."""
+        """The dataset that the faces come from, of which a manifest may hold a part; of a folder its name, too."""
         return self.source or (f"{self.name}:{self.path.resolve().name}" if self.name == "folder" else self.name)
 
     @property
@@ -213,7 +213,9 @@ def stack_faces(
     require_read(unread, samples)
     if len(sizes) > 1 or faces.shape[1] != faces.shape[2]:
         found = first_few(f"{count} of {name}" for name, count in sizes.most_common())
-        raise DataError(f"{dataset.path}: expected square faces of one size, or a size to give them; got {found}")
+        raise DataError(
+            f"{dataset.path}: expected square faces of one size, got {found}; ranfer data prepare gives them one"
+        )
     return faces
 
 

@@ -15,6 +15,7 @@ from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, s
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
 from ranfer.data.subsets import read_list
 from ranfer.data.textfiles import parse_jsonl, read_lines
+from ranfer.errors import ConfigError
 
 
 class Source(NamedTuple):
@@ -74,10 +75,16 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
     ``attributes``: one for all faces.
 
     Raises:
-        ConfigError: a file would take the place of one that was read.
+        ConfigError: a file would take the place of one that was read, or a format names pictures where the faces
+            lie in a cache.
         DataError: a format that cannot tell of these faces.
     """
     _, dataset, faces, subsets, about, _ = found
+    if dataset.cache is not None and (of_pictures := {"coco", "labelstudio"}.intersection(formats)):
+        raise ConfigError(
+            f"--format {', '.join(sorted(of_pictures))}: names pictures, and the faces of {dataset.path} lie in a "
+            "cache; name as --data what it was prepared from"
+        )
     writers: dict[Path, Callable[[Path], None]] = {}
     if "manifest" in formats:
         writers |= {folder / f"{subset.name}.jsonl": partial(write_manifest, subset) for subset in subsets}

@@ -95,9 +95,9 @@ def read_labelstudio(path: Path) -> AttributesFile:
         try:
             face, line = task["data"]["id"], task["data"].get("attributes")
             annotations = [each for each in task.get("annotations") or () if not each.get("was_cancelled")]
-            answers = [_answer(each["result"], where) for each in annotations]
-            people = [_person(each.get("completed_by")) for each in annotations]
-            times = [each["created_at"] for each in annotations if each.get("created_at")]
+            given = [(answer, each) for each in annotations if (answer := _answer(each["result"], where))]
+            people = [_person(each.get("completed_by")) for _, each in given]
+            times = [each["created_at"] for _, each in given if each.get("created_at")]
         except (TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{where}: expected data.id and annotations with results ({error!r})") from error
         if not isinstance(face, str):
@@ -105,7 +105,7 @@ def read_labelstudio(path: Path) -> AttributesFile:
         if first.setdefault(face, number) != number:
             raise DataError(f"{where}: {face} is task {first[face]} already")
         before = from_line(line, where) if isinstance(line, dict) else None
-        said = [answer for answer in answers if answer]
+        said = [answer for answer, _ in given]
         if before is not None and (not said or (before.annotators and said == [_answer(_results(before), where)])):
             records[face] = before
         elif said:

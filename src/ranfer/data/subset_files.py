@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ranfer.data.attributes import to_line
 from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import ANY, LabelledFace, Subset
 from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
 from ranfer.data.textfiles import to_csv, to_jsonl
+from ranfer.faces.align import find_frame
+from ranfer.faces.detect import Detection
 from ranfer.files import write_text
-from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion
+from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion, Sample
 
 
 def write_manifest(subset: Subset, path: Path) -> None:
@@ -72,10 +76,21 @@ def write_csv(faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Pa
     write_text(path, to_csv(rows))
 
 
-def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
-    """COCO-like JSON: an image a face, and an annotation that is the whole picture, with category and attributes.
+def _box(sample: Sample, width: int, height: int) -> list[float]:
+    """Left, top, width and height of the face in its picture: its box, or else what its landmarks frame, or all."""
+    box = sample.box or (0.0, 0.0, float(width), float(height))
+    if sample.box is None and sample.landmarks is not None:
+        x, y, side, _ = find_frame(Detection(box, 1.0, np.array(sample.landmarks)))
+        box = x - side / 2, y - side / 2, x + side / 2, y + side / 2
+    left, top = (max(edge, 0.0) for edge in box[:2])
+    return [round(side, 2) for side in (left, top, min(box[2], width) - left, min(box[3], height) - top)]
 
-    Categories are the eight expressions, from 1; a face without a label has category 0, ``unlabelled``.
+
+def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
+    """COCO-like JSON: an image a face, and an annotation with its box in the picture, category and attributes.
+
+    The box of a picture that is a face is the whole picture. Categories are the eight expressions, from 1; a face
+    without a label has category 0, ``unlabelled``.
 
     Raises:
         ImageError: a face that cannot be read, whose size is needed.
@@ -85,7 +100,8 @@ def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequenc
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (sample, expression, attributes) in enumerate(faces, start=1):
-        height, width = dataset.image(sample).shape[:2]
+        height, width = dataset.decode(sample.location).shape[:2]
+        box = _box(sample, width, height)
         name = picture_name(dataset, sample)
         images.append({"id": number, "file_name": name, "width": width, "height": height, "split": sample.split})
         annotations.append(
@@ -93,8 +109,8 @@ def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequenc
                 "id": number,
                 "image_id": number,
                 "category_id": names.index(expression or "unlabelled"),
-                "bbox": [0, 0, width, height],
-                "area": width * height,
+                "bbox": box,
+                "area": round(box[2] * box[3], 2),
                 "iscrowd": 0,
                 "attributes": to_line(sample.id, attributes),
                 "subsets": [name for name, ids in inside.items() if sample.id in ids],
