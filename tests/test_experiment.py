@@ -236,6 +236,11 @@ def test_settings_of_a_row_that_make_no_sense_are_refused_with_its_name(file):
     table = table_of(file, rows={"baseline": {"changes": BASELINE}, "other": {"changes": ["data.valid=other"]}})
     with pytest.raises(ConfigError, match="judged on the same faces"):
         configure(table)
+    first = {"baseline": {"changes": BASELINE}}
+    with pytest.raises(ConfigError, match="row other changes seed: the table's seeds say it"):
+        configure(table_of(file, rows=first | {"other": {"changes": ["seed=7"]}}))
+    with pytest.raises(ConfigError, match="row other changes initial: starts_from says it"):
+        configure(table_of(file, rows=first | {"other": {"starts_from": "baseline", "changes": ["initial=x"]}}))
 
 
 def test_a_network_of_a_row_that_cannot_be_built_is_refused_before_anything_is_trained(file, tmp_path, trained):

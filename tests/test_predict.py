@@ -377,6 +377,14 @@ def test_the_command_takes_no_drawing_of_any_run_for_input(photos, command):
     assert "pictures: 20," in result.stdout
 
 
+def test_the_command_fails_where_a_picture_can_be_drawn_no_more(photos, command):
+    assert run("photos", "--out", "out", *command).exit_code == 0
+    photos[3].unlink()
+    result = run("photos/03.png", "photos", "--out", "out", "--draw", *command)
+    assert (result.exit_code, result.stderr) == (1, "photos/03.png: no such file (to draw it)\n")
+    assert len(list(Path("out", "drawn").iterdir())) == 19
+
+
 def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_path):
     photos[3].write_bytes(b"")
     (tmp_path / "empty").mkdir()

@@ -336,6 +336,12 @@ def test_a_face_without_landmarks_has_its_box_for_corners(of_faces):
     assert face.corners == ((0, 0), (40, 0), (40, 30), (0, 30))
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_the_bytes_of_a_file_are_no_list_of_pictures(of_faces):
+    with pytest.raises(ImageError, match=r"the picture: expected a path, a PIL image, .* got bytes"):
+        of_faces(b"\xff\xd8")
+
+
 def test_settings_change_with_the_weights_and_with_nothing_beside_the_answers(weights, of_faces, tmp_path):
     assert load(weights, "none", threads=1).settings() == of_faces.settings()
     other = load(tiny_model(tmp_path / "other.onnx", gain=9.0), "none").settings()

@@ -34,7 +34,8 @@ from ranfer.config import (
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
-from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.errors import CheckpointError, ConfigError, DataError, RanferError
+from ranfer.evaluate import labelled
 from ranfer.faces.attributes import AttributeModel
 from ranfer.files import claimed
 from ranfer.model import RAN
@@ -441,6 +442,16 @@ def test_faces_of_a_prepared_cache_stay_on_the_disk_and_are_those_of_the_files(s
     assert 0 < len(files.samples) < 96  # some have no majority, so that rows of the cache are skipped
     some = np.array([5, 0, 7])
     assert torch.equal(cached.images(some), files.images(some)) and cached.images(some).shape == (3, 1, 24, 24)
+
+
+def test_faces_of_which_the_rule_keeps_none_are_refused(settings):
+    dataset = open_dataset(settings().data.source)
+    tied = tuple(replace(sample, votes=(5, 5) + (0,) * 8) for sample in dataset.split("valid"))
+    message = r"the label rule majority keeps none of the 40 faces of valid"
+    with pytest.raises(DataError, match=message):
+        load_faces(settings(), dataset, tied, "majority")
+    with pytest.raises(DataError, match=message):  # as calibration and evaluation do
+        labelled(replace(dataset, samples=tied), "valid", "majority")
 
 
 def test_a_network_that_cannot_work_on_such_faces_is_refused_before_faces_are_read(settings, tmp_path, monkeypatch):

@@ -173,6 +173,14 @@ def test_pictures_become_a_video_of_the_size_of_the_first(tmp_path):
     with pytest.raises(ImageError, match="cannot be written"):
         write_video(tmp_path / "missing" / "drawn.mp4", odd, 2.0)
 
+    def broken():
+        yield odd[0]
+        raise MemoryError("no room for the second")
+
+    with pytest.raises(MemoryError, match="second"):
+        write_video(tmp_path / "broken.mp4", broken(), 2.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn.mp4"]
+
 
 def test_opencv_reads_what_it_reads_without_us(clip):
     video = cv2.VideoCapture(str(clip), cv2.CAP_FFMPEG)

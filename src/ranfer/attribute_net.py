@@ -43,11 +43,11 @@ class AttributeNet(nn.Module):
     things are.
     """
 
-    def __init__(self, dropout: float = 0.2) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.backbone = ResNet(BasicBlock, (2, 2, 2, 1), 1, "small", WIDTHS, first_stride=2)
         cells = (SIZE // 16) ** 2
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(WIDTHS[-1] * cells, sum(self.sizes))
 
     @property

@@ -17,7 +17,7 @@ from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
 from ranfer.data.textfiles import to_csv
-from ranfer.errors import ConfigError
+from ranfer.errors import ConfigError, DataError
 from ranfer.files import write_text
 from ranfer.intervals import REPLICATES
 from ranfer.shared import Shared, named_by
@@ -157,12 +157,16 @@ def labelled(dataset: Dataset, split: str, rule: str) -> Labelled:
 
     Raises:
         ConfigError: a rule that gives no single label.
-        DataError: no such split, or one without any label.
+        DataError: no such split, or one in which no face has a label, or one that the rule keeps.
     """
     if rule == "distribution":
         raise ConfigError("label rule 'distribution' gives targets for training, not labels; evaluate with 'majority'")
     require_labels(dataset.split(split), f"{dataset.path}, split {split}")
-    return _by_rule(dataset.split(split), rule)
+    found = _by_rule(dataset.split(split), rule)
+    if not found.samples:
+        n = len(dataset.split(split))
+        raise DataError(f"{dataset.path}: the label rule {rule} keeps none of the {n:,} faces of {split}")
+    return found
 
 
 def sharing(faces: Labelled, sources: Sequence[Predictor | PredictionsFile], only_shared: bool) -> Shared:

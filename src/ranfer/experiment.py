@@ -180,6 +180,11 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
         ConfigError: settings that do not exist or do not go together; rows that differ in their data; the line of
             the row names what is wrong.
     """
+    for name, row in table.rows.items():
+        keys = {change.partition("=")[0] for change in row.changes}
+        if "seed" in keys or (row.starts_from is not None and "initial" in keys):
+            what = "seed: the table's seeds say it" if "seed" in keys else "initial: starts_from says it"
+            raise ConfigError(f"row {name} changes {what}")
     base = override(read_yaml(table.base), [*table.changes, *changes])
     configs = {
         name: parse(TrainConfig, override(base, row.changes), f"{table.base}, row {name}")

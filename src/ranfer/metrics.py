@@ -144,14 +144,14 @@ def confusion_table(
 
 
 def calibration_table(
-    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"], bins: int = BINS
+    confidence: Float[np.ndarray, " n"], correct: Bool[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n m1"]:
     """A row for each face: correct - confidence in the column of its bin, and a last column of ones.
 
     The calibration error of resampled sums s is then ``abs(s[:, :-1]).sum(1) / s[:, -1]``.
     """
-    table = np.zeros((len(confidence), bins + 1))
-    table[np.arange(len(confidence)), confidence_bins(confidence, bins)] = correct - confidence
+    table = np.zeros((len(confidence), BINS + 1))
+    table[np.arange(len(confidence)), confidence_bins(confidence, BINS)] = correct - confidence
     table[:, -1] = 1
     return table
 

@@ -51,7 +51,6 @@ class Attention(nn.Module):
 
     def __init__(self, size: int, kind: str, normalization: str) -> None:
         super().__init__()
-        self.kind = kind
         self.softmax = normalization == "softmax"
         self.self_attention = nn.Linear(size, 1) if kind in ("self", "relation") else None
         self.relation_attention = nn.Linear(2 * size, 1) if kind == "relation" else None

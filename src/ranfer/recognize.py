@@ -212,7 +212,7 @@ class Recognizer:
         Raises:
             ImageError: a picture cannot be read; the message names it.
         """
-        if isinstance(picture, Sequence) and not isinstance(picture, str):
+        if isinstance(picture, Sequence) and not isinstance(picture, str | bytes | bytearray):
             return self.judge([self.find(as_rgb(one, f"pictures[{i}]")) for i, one in enumerate(picture)])
         return self.judge([self.find(as_rgb(picture, "the picture"))])[0]
 

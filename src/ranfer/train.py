@@ -40,7 +40,7 @@ from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
 from ranfer.training_bars import Totals, counting, progress_bars
-from ranfer.training_faces import Faces, batches, divide, find_points, load_faces
+from ranfer.training_faces import AT_ONCE, Faces, batches, divide, find_points, load_faces
 from ranfer.vocab import Expression
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
@@ -293,7 +293,7 @@ def refined(
     teachers: Teachers,
     config: TrainConfig,
     progress: Callable[[int], None] = lambda done: None,
-    batch: int = 256,
+    batch: int = AT_ONCE,
 ) -> Float[Tensor, "n 8"]:
     """The targets of faces, mixed with what the teachers say of them as they are; progress is told the faces done."""
     said = list[Tensor]()
@@ -304,14 +304,14 @@ def refined(
     return torch.lerp(faces.targets, torch.cat(said), config.loss.teacher_share)
 
 
-def validate(model: RAN, faces: Faces, batch: int = 256) -> dict[str, float]:
+def validate(model: RAN, faces: Faces) -> dict[str, float]:
     """Accuracy and log loss on a split, by the model that would be saved.
 
     The log loss is that after temperature scaling, as an export does it: else it would praise sharpness.
     """
     predictor = Trained(model)
     ids = [sample.id for sample in faces.samples]
-    parts = [slice(start, start + batch) for start in range(0, len(ids), batch)]
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(ids), AT_ONCE)]
     probabilities = np.concatenate(
         [predictor(faces.pixels[faces.rows[part]].numpy(), ids[part]).probabilities for part in parts]
     )

@@ -15,10 +15,12 @@ from torch import Tensor
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.data import Dataset, cached_rows, data_hash, stack_faces
 from ranfer.data.labels import label, require_labels
-from ranfer.errors import ConfigError
+from ranfer.errors import ConfigError, DataError
 from ranfer.face_regions import find_landmarks
 from ranfer.faces.attributes import AttributeModel
 from ranfer.vocab import Sample
+
+AT_ONCE = 256  # faces of one call where a model only looks at them
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,16 @@ def load_faces(
     """The faces that the label rule keeps, at the model's size and channels, and their hash.
 
     ``progress`` is called with the number of faces read.
+
+    Raises:
+        DataError: faces that cannot be read, or none that has a label, or that the rule keeps.
     """
     require_labels(samples, config.data.source)
     labels = label(samples, rule)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
+    if not kept:
+        of = f"{len(samples):,} faces of {samples[0].split}"
+        raise DataError(f"{config.data.source}: the label rule {rule} keeps none of the {of}")
     rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
     mapped = rows is not None
     pixels = dataset.cache
@@ -95,17 +103,16 @@ def load_faces(
     return faces, data_hash(kept, pixels, rows)
 
 
-def find_points(
-    faces: Faces, progress: Callable[[int], None] = lambda done: None, batch: int = 256
-) -> Float[Tensor, "n 5 2"]:
+def find_points(faces: Faces, progress: Callable[[int], None] = lambda done: None) -> Float[Tensor, "n 5 2"]:
     """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time.
 
     ``progress`` is called with the number of faces done.
     """
     model, parts = AttributeModel(), list[np.ndarray]()
-    for start in range(0, len(faces.samples), batch):
-        parts.append(find_landmarks(model, faces.pixels[faces.rows[start : start + batch]].numpy()))
-        progress(start + batch)
+    for start in range(0, len(faces.samples), AT_ONCE):
+        part = faces.rows[start : start + AT_ONCE]
+        parts.append(find_landmarks(model, faces.pixels[part].numpy()))
+        progress(start + len(part))
     return torch.from_numpy(np.concatenate(parts))
 
 

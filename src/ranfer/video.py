@@ -110,7 +110,7 @@ def write_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "h w 3"]], fps:
     Odd sides lose a pixel.
 
     Raises:
-        ImageError: it cannot be written.
+        ImageError: it cannot be written. What ``pictures`` raises is passed on, and no file is left.
     """
     partial = path.absolute().with_name(f"{path.stem}.partial{path.suffix}")
     _check_name(path)
@@ -127,9 +127,11 @@ def write_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "h w 3"]], fps:
         for picture in chain([first], remaining):
             fitting = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
             video.write(cv2.cvtColor(fitting, cv2.COLOR_RGB2BGR))
+        video.release()
+        partial.replace(path)
     finally:
         video.release()
-    partial.replace(path)
+        partial.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> cv2.VideoCapture:

@@ -75,7 +75,10 @@ def predict(
     from ranfer.summary import print_summary
     from ranfer.video import FPS
 
+    complaints: list[str] = []
+
     def complain(line: str) -> None:
+        complaints.append(line)
         err.print(line, markup=False)
 
     listing = list_inputs(inputs, sys.stdin.buffer.read)
@@ -101,7 +104,7 @@ def predict(
         complain(f"stopped; what is done lies in {folder}, and the same command goes on from there")
         raise typer.Exit(130) from None
     print_summary(summary, folder, out)
-    if summary.failed or listing.problems:
+    if complaints:
         raise typer.Exit(1)
 
 

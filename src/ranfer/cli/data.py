@@ -31,6 +31,7 @@ def data_check(
     from ranfer.data.doctor_page import to_html
     from ranfer.data.manifest import verify
     from ranfer.data.subsets import read_list
+    from ranfer.data.textfiles import to_jsonl
     from ranfer.files import write_text
 
     opened = open_dataset(dataset)
@@ -49,7 +50,7 @@ def data_check(
     if page is not None:
         write_text(page, to_html(report, opened, faces))
     if originals is not None:
-        write_text(originals, "".join(f"{id_}\n" for id_ in report.originals))
+        write_text(originals, to_jsonl({"id": face} for face in report.originals))
     if report.failed:
         err.print(f"{dataset}: faces cannot be read, or lists name faces that are not there", markup=False)
         raise typer.Exit(1)

@@ -146,6 +146,8 @@ def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
 
 
 def _print_summary(report: dict[str, Any], folder: Path) -> None:
+    from ranfer.wording import p_value
+
     compared = report["against"] is not None
     table = Table("in percent", box=None, pad_edge=False)
     for heading in ("n", "excluded", "accuracy", "95 % interval", "macro F1", *(["against", "p"] if compared else [])):
@@ -157,7 +159,7 @@ def _print_summary(report: dict[str, Any], folder: Path) -> None:
         if compared:
             p = group["comparison"]["mcnemar_p"]
             difference = _percent(group["comparison"]["accuracy_difference"], "+.2f")
-            row += [difference, f"{p:.4f}" if p >= 1e-4 else "< 0.0001"]
+            row += [difference, p_value(p)]
         table.add_row(escape(name), *row)
     out.print(table)
     for stamp in report["protocol"]["stamps"]:
