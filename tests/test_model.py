@@ -20,13 +20,13 @@ def transcription(attention: Attention, features: torch.Tensor) -> torch.Tensor:
     """P of one face, region by region, as method and published code write it; features (r, d)."""
     sigmoid = torch.sigmoid
     mu = [torch.tensor(1.0) for _ in features]
-    if attention.kind != "average":
+    if attention.self_attention is not None:
         q0, b0 = attention.self_attention.weight[0], attention.self_attention.bias[0]
         mu = [sigmoid(q0 @ f + b0) for f in features]
         if attention.softmax:
             mu = [m.exp() / sum(n.exp() for n in mu) for m in mu]
     mean = sum(m * f for m, f in zip(mu, features, strict=True)) / sum(mu)
-    if attention.kind != "relation":
+    if attention.relation_attention is None:
         return mean
     q1, b1 = attention.relation_attention.weight[0], attention.relation_attention.bias[0]
     pairs = [torch.cat([f, mean]) for f in features]
