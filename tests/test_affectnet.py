@@ -15,7 +15,7 @@ from ranfer.data.labels import label
 from ranfer.data.rules import LabelledFace
 from ranfer.data.subset_files import write_coco
 from ranfer.data.subsets import compare, read_list, resolve
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detection
 from ranfer.protocol import has_learnt
@@ -64,6 +64,9 @@ def test_a_box_in_its_picture_is_exported_as_coco(original, tmp_path):
     left, top, width, height = told["annotations"][1]["bbox"]
     assert left == pytest.approx(max(framed.x - framed.side / 2, 0), abs=0.01) and left + width <= 63
     assert top + height <= 73
+    faces[1] = faces[1]._replace(sample=replace(faces[0].sample, box=(70.0, 0.0, 90.0, 20.0)))
+    with pytest.raises(ImageError, match="lies outside of the 63x73 picture"):
+        write_coco(dataset, faces, [], tmp_path / "coco.json")
 
 
 def test_a_box_outside_of_the_picture_is_an_unreadable_face(original):

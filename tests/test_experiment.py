@@ -21,6 +21,7 @@ from ranfer.data.drawn import write_ferplus
 from ranfer.errors import ConfigError, DataError
 from ranfer.experiment import configure, run_table
 from ranfer.experiment_report import Group, Row, Table, compare
+from ranfer.files import claimed
 from test_train import TINY
 
 BASELINE = ["model.attention=none", "model.regions.scheme=none", "loss.margin=null"]
@@ -103,6 +104,8 @@ def test_a_table_is_stopped_goes_on_and_ends_in_one_report(file, tmp_path, monke
     for name in ("experiment.png", "occlusion.png"):
         assert f"({name})" in (out / "experiment.md").read_text()
         assert (out / name).stat().st_size > 5000
+    with claimed(out), pytest.raises(ConfigError, match="another run is writing it"):  # one writes its report now
+        run(table, out)
 
 
 def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_otherwise(

@@ -28,7 +28,7 @@ from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
-from ranfer.files import appearing, write_text
+from ranfer.files import appearing, claimed, write_text
 from ranfer.protocol import has_learnt
 from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, choose, cover
 from ranfer.train import BEST, train
@@ -140,7 +140,7 @@ def run_table(
         Whether no run failed.
 
     Raises:
-        ConfigError: the table makes no sense; before anything is trained.
+        ConfigError: the table makes no sense; before anything is trained. Or another process writes the report now.
         DataError: data or lists cannot be read; or no run is done, and there is nothing to report.
     """
     configs = configure(table, changes)
@@ -169,7 +169,8 @@ def run_table(
     done = [run for run in runs if run.is_done(judged)]
     if not done:
         raise DataError(f"{out}: no run is done, and there is nothing to compare")
-    write_report(_collect(table, configs, runs, done, judges, changes), report or out, command)
+    with claimed(out):  # processes that share a table may end together
+        write_report(_collect(table, configs, runs, done, judges, changes), report or out, command)
     return not failed
 
 

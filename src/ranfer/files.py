@@ -21,7 +21,7 @@ def appearing(path: Path) -> Iterator[Path]:
     The folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # two runs may write one report
+    partial = path.with_name(path.name + ".partial")
     try:
         yield partial
         partial.replace(path)

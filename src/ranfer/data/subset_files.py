@@ -18,6 +18,7 @@ from ranfer.data.dataset import Dataset, picture_name
 from ranfer.data.rules import ANY, LabelledFace, Subset
 from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
 from ranfer.data.textfiles import to_csv, to_jsonl
+from ranfer.errors import ImageError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detection
 from ranfer.files import write_text
@@ -83,7 +84,10 @@ def _box(sample: Sample, width: int, height: int) -> list[float]:
         x, y, side, _ = find_frame(Detection(box, 1.0, np.array(sample.landmarks)))
         box = x - side / 2, y - side / 2, x + side / 2, y + side / 2
     left, top = (max(edge, 0.0) for edge in box[:2])
-    return [round(side, 2) for side in (left, top, min(box[2], width) - left, min(box[3], height) - top)]
+    across, down = min(box[2], width) - left, min(box[3], height) - top
+    if min(across, down) <= 0:
+        raise ImageError(f"{sample.location}: the face's box {box} lies outside of the {width}x{height} picture")
+    return [round(side, 2) for side in (left, top, across, down)]
 
 
 def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
@@ -93,7 +97,7 @@ def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequenc
     without a label has category 0, ``unlabelled``.
 
     Raises:
-        ImageError: a face that cannot be read, whose size is needed.
+        ImageError: a picture that cannot be read, whose size is needed, or a box outside of it.
     """
     names = ["unlabelled", *map(str, Expression)]
     inside = {subset.name: {face.sample.id for face in subset.faces} for subset in subsets}
