@@ -319,6 +319,13 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     assert told.startswith("--format: expected some of manifest, lists") and not (tmp_path / "none").exists()
 
 
+def test_a_database_without_an_answer_leaves_no_files(study, faces, tmp_path):
+    study()
+    words = ("--data", f"folder:{faces}", "--split", "all", "--out", tmp_path / "out")
+    told = run("annotate", "export", tmp_path / "a.sqlite", *words, status=1).stderr
+    assert told.endswith("a.sqlite: nobody has answered yet\n") and not (tmp_path / "out").exists()
+
+
 def test_faces_of_a_cache_are_in_no_format_that_names_pictures(study, faces, tmp_path):
     Client(study(), "anna").say("face01", "upper")
     run("data", "prepare", f"folder:{faces}", "--out", tmp_path / "faces.jsonl", "--size", "8")

@@ -81,6 +81,10 @@ def test_what_gives_no_picture_is_one_line_and_the_rest_goes_on(tree):
     ]
 
 
+def test_a_list_that_names_nothing_is_told(tree):
+    assert listed("-", stdin=b"\n\n") == ([], ["-: standard input names nothing"])
+
+
 def test_what_a_run_drew_is_taken_only_where_it_is_named(tree):
     drawings = [Path("photos/contact_sheet.jpg"), Path("photos/drawn/00001-b.jpg")]
     Path("photos/drawn").mkdir()

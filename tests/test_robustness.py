@@ -228,3 +228,4 @@ def test_what_cannot_be_covered_is_refused_before_any_work(drawn, dataset, judge
     assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude", "--occlude-kinds", "veil", status=2).stderr
     assert parse_kinds("all") == tuple(Kind)
     assert parse_kinds("") == KINDS
+    assert parse_kinds("surgical-mask, hat") == (Kind.SURGICAL_MASK, Kind.HAT)  # as in names of files

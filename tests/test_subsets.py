@@ -7,7 +7,7 @@ import pytest
 
 from ranfer.data.ferplus import read_votes
 from ranfer.data.labels import label
-from ranfer.data.subsets import Agreement, FaceEntry, compare, read_list, resolve
+from ranfer.data.subsets import Agreement, FaceEntry, compare, read_list, read_subset, resolve
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Occlusion, Sample
 
@@ -91,13 +91,22 @@ def test_a_repeated_face_with_another_label_is_a_conflict(write):
         ('{"id": "a"}\n{"name": "b"}\n', r'list.txt:2: expected an object with an "id", got'),
         ('{"id": "a"}\n{"id": \n{"id": "c"}\n', r"list.txt:2: not a line of JSON"),
         ('{"id": "a", "expression": "bored"}\n', r"list.txt:1: no expression is called 'bored'"),
-        ("\n\n", r"list.txt: expected a list of faces, got an empty file"),
+        ("\n\n", r"list.txt: expected a list of faces; there is none in it"),
         (b"\xff\xfe\x00", r"list.txt: not a text file"),
     ],
 )
 def test_a_malformed_line_is_an_error_with_its_line(write, text, message):
     with pytest.raises(DataError, match=message):
         read_list(write(text))
+
+
+def test_attributes_are_a_list_of_faces_but_no_subset(write):
+    line = '{"id": "a", "occlusion": {"upper": 0}}\n'
+    assert [entry.id for entry in read_list(write(line)).entries] == ["a"]  # as of whom to ask
+    for text in (line, '{"about": {"what": "looked at"}}\n' + line):
+        with pytest.raises(DataError, match="tells attributes of faces, not which are in a subset"):
+            read_subset(write(text))
+    assert read_subset(write('{"about": {"subset": "pose_30"}}\n' + line)).entries[0].id == "a"
 
 
 def test_a_missing_list_is_named(tmp_path):

@@ -24,7 +24,7 @@ from ranfer.config import ExperimentConfig, TrainConfig, completed, override, pa
 from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.labels import label
-from ranfer.data.subsets import FaceList, list_hash, read_list, resolve
+from ranfer.data.subsets import FaceList, list_hash, read_subset, resolve
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
@@ -245,7 +245,7 @@ def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
     dataset = open_dataset(config.data.source)
     if taken := {split, DRAWN} & table.subsets.keys():
         raise ConfigError(f"subsets: {min(taken)!r} is the name of all faces; choose another")
-    lists = {name: read_list(path) for name, path in table.subsets.items()}
+    lists = {name: read_subset(path) for name, path in table.subsets.items()}
     for faces in lists.values():
         resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training
     subjects = None

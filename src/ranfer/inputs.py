@@ -38,7 +38,7 @@ def list_inputs(inputs: Sequence[str], read: Callable[[], bytes] | None = None) 
     Listing(files=[PosixPath('photo.jpg')], problems=['*.png: no picture or video matches this pattern'])
     """
     listing, seen = Listing(), set[str]()
-    for where, name in _names(inputs, read):
+    for where, name in _names(inputs, read, listing.problems):
         found = _expand(name, where, listing.problems)
         for path in found:
             real = os.path.realpath(path)
@@ -48,13 +48,15 @@ def list_inputs(inputs: Sequence[str], read: Callable[[], bytes] | None = None) 
     return listing
 
 
-def _names(inputs: Sequence[str], read: Callable[[], bytes] | None) -> Iterator[tuple[str, str]]:
+def _names(inputs: Sequence[str], read: Callable[[], bytes] | None, problems: list[str]) -> Iterator[tuple[str, str]]:
     """Each name, and what messages call it: ``standard input:17: photos``."""
     for name in inputs:
         if name != "-":
             yield name, name
         elif read is not None:
             content = read().removeprefix(codecs.BOM_UTF8)
+            if not content.strip():
+                problems.append("-: standard input names nothing")
             ends = b"\0" if b"\0" in content else b"\n"  # as `find -print0` and `ls` write them
             for number, line in enumerate(content.split(ends), start=1):
                 if text := os.fsdecode(line).strip("\r\n"):  # names may begin and end with spaces

@@ -43,7 +43,7 @@ def parse_kinds(text: str) -> tuple[Kind, ...]:
     if text in ("", "all"):
         return tuple(Kind) if text else KINDS
     try:
-        return tuple(dict.fromkeys(Kind(name.strip()) for name in text.split(",")))
+        return tuple(dict.fromkeys(Kind(name.strip().replace("-", " ")) for name in text.split(",")))
     except ValueError as error:
         raise ConfigError(f"{text}: {error}; there are {', '.join(Kind)}") from None
 

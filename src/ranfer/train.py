@@ -94,7 +94,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
             f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
-            f"a multiple of the {fabric.world_size} processes"
+            f"a multiple of the {fabric.world_size} processes: --set batch=N"
         )
     if config.model.regions.scheme == "landmark":
         with counting(console, "finding landmarks", len(learn.samples)) as progress:

@@ -12,6 +12,7 @@ from ranfer.annotate.store import Answer, Store
 from ranfer.data import attributes as files
 from ranfer.data.attributes import FREE, merge_answers, write_attributes
 from ranfer.data.textfiles import to_csv
+from ranfer.errors import DataError
 from ranfer.files import write_text
 from ranfer.provenance import revision
 from ranfer.vocab import Attributes, Occlusion
@@ -61,10 +62,12 @@ def write_decided(store: Store, folder: Path, shares: bool = False) -> tuple[Pat
     """Write ``decided.jsonl``, attributes for ``ranfer annotate export``, and ``answers.csv``, who said what and when.
 
     Raises:
-        DataError: the database holds no annotations.
+        DataError: the database holds no annotations, or no answer.
     """
     about = store.study()
     answers = store.standing()
+    if not answers:
+        raise DataError(f"{store.name}: nobody has answered yet")
     found = decide(answers, store.contested(), shares)
     told = {
         **about,

@@ -62,7 +62,7 @@ def evaluate(
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
     from ranfer.data.dataset import spare_data
-    from ranfer.data.subsets import read_list
+    from ranfer.data.subsets import read_subset
     from ranfer.evaluate import evaluate, labelled, sharing
     from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
     from ranfer.runtime import OnnxClassifier
@@ -80,7 +80,7 @@ def evaluate(
     plots.check_installed()
     named = list(map(_named, subset or []))
     listed = [path for _, *paths in named for path in paths]
-    lists = {name: read_list(path, beside) for name, path, beside in named}
+    lists = {name: read_subset(path, beside) for name, path, beside in named}
     if len(lists) < len(named):
         raise ConfigError("--subset: two subsets have the same name")
     if split in lists:

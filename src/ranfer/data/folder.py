@@ -219,6 +219,8 @@ def _ids(pictures: list[_Picture]) -> list[str]:
     seen: dict[str, str] = {}
     for face, picture in zip(ids, pictures, strict=True):
         if face in seen:
-            raise DataError(f"{picture.where}: another face has the id {face!r}, by {seen[face]}; ids must differ")
+            raise DataError(
+                f"{picture.where}: another face has the id {face!r}, by {seen[face]}; rename it, or use a table of ids"
+            )
         seen[face] = picture.where
     return ids

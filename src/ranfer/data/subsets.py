@@ -50,6 +50,7 @@ class FaceList:
     """A list as read: each face once, in the order of the file; ``rows`` counts its lines, repeated ones included.
 
     about: what a subset manifest tells of itself: rule, source, revision, counts, hash; None for other lists.
+    attributes: its lines tell attributes of faces from which no subset was chosen.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class FaceList:
     rows: int
     surprises: tuple[str, ...]
     about: Mapping[str, Any] | None = None
+    attributes: bool = False
 
 
 class Agreement(NamedTuple):
@@ -80,19 +82,32 @@ def read_list(path: Path, labels: Path | None = None) -> FaceList:
     """
     surprises: list[str] = []
     about: Mapping[str, Any] | None = None
+    attributes = False
     beside = path.with_name(f"{path.stem}_label{path.suffix}")
     if labels is None and beside.is_file():
         labels = beside
     lines = _lines(path, surprises)
     if lines and lines[0][1].startswith("{"):
-        about, entries = _parse_jsonl(path, lines, surprises)
+        about, entries, attributes = _parse_jsonl(path, lines, surprises)
     else:
         entries = [_parse_line(text, line, path) for line, text in lines]
     if not entries:
-        raise DataError(f"{path}: expected a list of faces, got an empty file")
+        raise DataError(f"{path}: expected a list of faces; there is none in it")
     if labels is not None:
         entries = _add_labels(path, entries, labels, surprises)
-    return FaceList(path, _once(path, entries, surprises), len(entries), tuple(surprises), about)
+    return FaceList(path, _once(path, entries, surprises), len(entries), tuple(surprises), about, attributes)
+
+
+def read_subset(path: Path, labels: Path | None = None) -> FaceList:
+    """The faces of a subset: as :func:`read_list`, but for attributes, which tell of faces inside and outside of it.
+
+    Raises:
+        DataError: as of :func:`read_list`, or the file tells the attributes of faces.
+    """
+    faces = read_list(path, labels)
+    if faces.attributes:
+        raise DataError(f"{path}: tells attributes of faces, not which are in a subset; see ranfer annotate export")
+    return faces
 
 
 def to_list_line(face: str, expression: Expression | None, code: int | None, covered: bool) -> str:
@@ -186,9 +201,10 @@ def _expression(digit: str, order: tuple[Expression, ...], where: str) -> Expres
 
 def _parse_jsonl(
     path: Path, lines: Sequence[tuple[int, str]], surprises: list[str]
-) -> tuple[dict[str, Any] | None, list[FaceEntry]]:
+) -> tuple[dict[str, Any] | None, list[FaceEntry], bool]:
     about, rows = parse_jsonl(path, lines, surprises)
     entries = []
+    attributes = (about is None or "subset" not in about) and any("occlusion" in values for _, values in rows)
     for line, values in rows:
         name = values.get("expression")
         expression = parse_expression(name, f"{path}:{line}") if isinstance(name, str) else None
@@ -200,7 +216,7 @@ def _parse_jsonl(
                 f"{path}: expected {about.get('faces')} faces with the hash {str(about['sha256'])[:8]} that its first "
                 f"line tells, got {len(entries)} with {found[:8]}: the file was cut or edited"
             )
-    return about, entries
+    return about, entries, attributes
 
 
 def list_hash(faces: Iterable[tuple[str, Expression | None]]) -> str:
