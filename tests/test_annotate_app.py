@@ -319,6 +319,13 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     assert told.startswith("--format: expected some of manifest, lists") and not (tmp_path / "none").exists()
 
 
+def test_answered_faces_whose_ids_are_gone_are_told(study, faces):
+    Client(study(), "anna").say("face01", "upper")
+    assert study().gone == []
+    (faces / "face01.png").rename(faces / "other.png")
+    assert study().gone == ["face01"]
+
+
 def test_a_database_without_an_answer_leaves_no_files(study, faces, tmp_path):
     study()
     words = ("--data", f"folder:{faces}", "--split", "all", "--out", tmp_path / "out")

@@ -57,6 +57,12 @@ class Study:
         faces = in_order(list(self.samples), person.name, self.order, self.questions, self.estimates, contested)
         return Queue(weave_gold(faces, self.gold), lambda faces: self.store.passed(faces, person.name))
 
+    @property
+    def gone(self) -> list[str]:
+        """Faces with answers that the data have no more, perhaps under other ids."""
+        there = {sample.id for sample in self.dataset.samples}
+        return sorted({answer.face for answer in self.store.standing()} - there)
+
     def suggested(self, face: str) -> dict[str, Sequence[str]]:
         """What the page fills in beforehand: the estimate's answer, where there is one and nobody is blind."""
         known = None if self.blind else self.estimates.get(face)

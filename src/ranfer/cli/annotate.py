@@ -155,6 +155,7 @@ def serve(
     from ranfer.annotate.serve import serve
     from ranfer.annotate.study import open_study
     from ranfer.data import open_dataset
+    from ranfer.data.dataset import first_few
 
     questions, actions = choose(attributes, key or [])
     study = open_study(
@@ -174,6 +175,9 @@ def serve(
 
     def ready(links: list[tuple[Person, str]]) -> None:
         out.print(f"{len(study.samples):,} faces; answers in {study.store.name}", markup=False, soft_wrap=True)
+        if gone := study.gone:
+            told = f"{len(gone):,} answered faces are not in the data any more, by their ids: {first_few(gone)}"
+            err.print(told, markup=False, soft_wrap=True)
         if host not in ("127.0.0.1", "::1", "localhost"):
             err.print("links travel unencrypted: let only people whom you trust into this network", markup=False)
         for person, link in links:
