@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,8 @@ def _fill(model: RAN, tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise CheckpointError(f"{path}: its weights do not fit its network: {' '.join(str(error).split())}") from error
+        reason = shorten(str(error), 300, placeholder=" ...")  # it names every tensor
+        raise CheckpointError(f"{path}: its weights do not fit the network: {reason}") from error
 
 
 def read_named(path: Path) -> dict[str, Tensor]:
