@@ -15,8 +15,8 @@ def crop(maps: Float[Tensor, "b c h w"], boxes: Float[Tensor, "k r 4"], size: in
     Resampling is bilinear, with the filter widened where it shrinks (antialiasing) and pixels as areas, so that a
     fraction of the image and of its feature map mean the same place: the convention of Pillow's ``resize(box=...)``,
     whose values this reproduces. Outside the map the border repeats; where a region shrinks, a little of what lies
-    inside is mixed in there. Rows and columns are resampled by one matrix
-    product each, which processors like and ONNX can say; the result lies channels-last in memory.
+    inside is mixed in there. Rows and columns are resampled by one matrix product each, which processors like and ONNX
+    can say; the result lies channels-last in memory.
     """
     b, c, h, w = maps.shape
     k, r = boxes.shape[:2]

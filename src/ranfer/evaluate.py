@@ -17,7 +17,7 @@ from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
 from ranfer.data.textfiles import to_csv
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import ConfigError
 from ranfer.files import write_text
 from ranfer.intervals import REPLICATES
 from ranfer.shared import Shared, named_by
@@ -157,15 +157,13 @@ def labelled(dataset: Dataset, split: str, rule: str) -> Labelled:
 
     Raises:
         ConfigError: a rule that gives no single label.
-        DataError: no such split, or one in which no face has a label, or one that the rule keeps.
+        DataError: no such split, or one of which the rule keeps no face.
     """
     if rule == "distribution":
         raise ConfigError("label rule 'distribution' gives targets for training, not labels; evaluate with 'majority'")
-    require_labels(dataset.split(split), f"{dataset.path}, split {split}")
-    found = _by_rule(dataset.split(split), rule)
-    if not found.samples:
-        n = len(dataset.split(split))
-        raise DataError(f"{dataset.path}: the label rule {rule} keeps none of the {n:,} faces of {split}")
+    samples = dataset.split(split)
+    found = _by_rule(samples, rule)
+    require_labels(found.excluded, len(samples), f"{dataset.path}, split {split}")
     return found
 
 

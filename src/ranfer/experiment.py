@@ -5,7 +5,6 @@ A stopped table goes on where it was, and a run that fails is a line: the others
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +29,7 @@ from ranfer.evaluate import evaluate, labelled, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.files import appearing, claimed, write_text
 from ranfer.protocol import has_learnt
+from ranfer.provenance import file_hash
 from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, choose, cover
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
@@ -55,7 +55,7 @@ class Run:
         """What must be the same for it not to be trained again; of files that are gone nothing is told."""
         start = {} if self.start is None else {"start": self.start.description}
         known = self.config.taught_by if self.start is None else self.config.loss.teachers
-        files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in known if path.exists()}
+        files = {str(path): file_hash(path) for path in known if path.exists()}
         return {"config": self.config.model_dump(mode="json"), **start, "files": files}
 
     def is_done(self, judged: Mapping[str, Any]) -> bool:
@@ -183,9 +183,10 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
     """
     for name, row in table.rows.items():
         keys = {change.partition("=")[0] for change in row.changes}
-        if "seed" in keys or (row.starts_from is not None and "initial" in keys):
-            what = "seed: the table's seeds say it" if "seed" in keys else "initial: starts_from says it"
-            raise ConfigError(f"row {name} changes {what}")
+        if "seed" in keys:
+            raise ConfigError(f"row {name} changes seed: the table's seeds say it")
+        if "initial" in keys and row.starts_from is not None:
+            raise ConfigError(f"row {name} changes initial: starts_from says it")
     base = override(read_yaml(table.base), [*table.changes, *changes])
     configs = {
         name: parse(TrainConfig, override(base, row.changes), f"{table.base}, row {name}")

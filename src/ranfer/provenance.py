@@ -1,7 +1,8 @@
-"""Which code made a file: version and, in a checkout, the git revision."""
+"""What made a file: the code, by version and, in a checkout, git revision; other files, by their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -26,3 +27,8 @@ def revision() -> str:
     except (OSError, subprocess.SubprocessError):  # no git on this machine
         return number
     return f"{number}+g{described.stdout.strip()}"
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

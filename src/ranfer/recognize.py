@@ -19,6 +19,7 @@ from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, shrink_to
 from ranfer.faces.detectors import open_detector, weight_files, whole_picture
 from ranfer.images import Picture, as_rgb, by_shape
+from ranfer.provenance import file_hash
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
 from ranfer.trust import if_covered, if_tiny, if_turned, if_unsure
@@ -189,10 +190,10 @@ class Recognizer:
         else:
             name, files = getattr(detector, "__name__", type(detector).__name__), []
         return {
-            "weights": _hash(weights),
+            "weights": file_hash(weights),
             "detector": name,
-            "detector_weights": ", ".join(map(_hash, files)),
-            "attribute_weights": _hash(ATTRIBUTE_WEIGHTS),
+            "detector_weights": ", ".join(map(file_hash, files)),
+            "attribute_weights": file_hash(ATTRIBUTE_WEIGHTS),
             "classes": classes,
             "features": features,
         }
@@ -300,10 +301,6 @@ def load(
     happiness 8
     """
     return Recognizer(DEFAULT_WEIGHTS if weights is None else Path(weights), detector, classes, features, threads)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _open_model(path: Path, threads: int | None) -> OnnxModel:

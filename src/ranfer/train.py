@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -35,7 +34,7 @@ from ranfer.metrics import log_losses
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learning_rate
 from ranfer.protocol import has_learnt, learnt_by
-from ranfer.provenance import revision
+from ranfer.provenance import file_hash, revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
@@ -122,10 +121,15 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
         AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
     )
     optimizer = build_optimizer(model, config.optimizer)
-    teaching = {f"teacher {path}": _hash(path) for path in config.loss.teachers}
+    teaching = {f"teacher {path}": file_hash(path) for path in config.loss.teachers}
     about = {
         "config": config.model_dump(mode="json"),
-        "data_hash": {"train": learn_hash, "valid": valid_hash, "initial": _hash(config.start), **teaching},
+        "data_hash": {
+            "train": learn_hash,
+            "valid": valid_hash,
+            "initial": file_hash(config.start) if config.start else None,
+            **teaching,
+        },
         "revision": revision(),
         "training": record,
     }
@@ -249,10 +253,6 @@ def training_record(config: TrainConfig, dataset: Dataset, learn: Faces, known: 
         "teachers": [_short(path) for path in config.loss.teachers],
         "known": list(known),
     }
-
-
-def _hash(path: Path | None) -> str | None:
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _short(path: Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ranfer.config import DataConfig, TrainConfig
 from ranfer.data import Dataset, cached_rows, data_hash, stack_faces
 from ranfer.data.labels import label, require_labels
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import ConfigError
 from ranfer.face_regions import find_landmarks
 from ranfer.faces.attributes import AttributeModel
 from ranfer.vocab import Sample
@@ -83,14 +83,11 @@ def load_faces(
     ``progress`` is called with the number of faces read.
 
     Raises:
-        DataError: faces that cannot be read, or none that has a label, or that the rule keeps.
+        DataError: faces that cannot be read, or none that the rule keeps.
     """
-    require_labels(samples, config.data.source)
     labels = label(samples, rule)
+    require_labels(labels.excluded, len(samples), config.data.source)
     kept = [sample for sample, keep in zip(samples, labels.kept, strict=True) if keep]
-    if not kept:
-        of = f"{len(samples):,} faces of {samples[0].split}"
-        raise DataError(f"{config.data.source}: the label rule {rule} keeps none of the {of}")
     rows = cached_rows(dataset, kept, config.model.channels, config.model.size)
     mapped = rows is not None
     pixels = dataset.cache

@@ -120,12 +120,24 @@ def cut_face(picture: UInt8[np.ndarray, "h w 3"], sample: Sample) -> UInt8[np.nd
         return align(picture, detection, side)[0]
     if sample.box is None:
         return picture
-    height, width = picture.shape[:2]
-    left, top = (max(round(edge), 0) for edge in sample.box[:2])
-    right, bottom = min(round(sample.box[2]), width), min(round(sample.box[3]), height)
-    if left >= right or top >= bottom:
-        raise ImageError(f"{sample.location}: the face's box {sample.box} lies outside of the {width}x{height} picture")
+    left, top, right, bottom = inside(sample.box, picture, sample.location)
     return picture[top:bottom, left:right]
+
+
+def inside(
+    box: tuple[float, float, float, float], picture: UInt8[np.ndarray, "h w 3"], location: Location
+) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the part of a box that lies in its picture, in whole pixels.
+
+    Raises:
+        ImageError: the box lies outside of the picture.
+    """
+    height, width = picture.shape[:2]
+    left, top = (max(round(edge), 0) for edge in box[:2])
+    right, bottom = min(round(box[2]), width), min(round(box[3]), height)
+    if left >= right or top >= bottom:
+        raise ImageError(f"{location}: the face's box {box} lies outside of the {width}x{height} picture")
+    return left, top, right, bottom
 
 
 def first_few(items: Iterable[object], shown: int = 3) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -74,14 +74,15 @@ def one_vote(expression: Expression | None) -> tuple[int, ...]:
     return (*(int(expression is member) for member in Expression), 0, 0)
 
 
-def require_labels(samples: Sequence[Sample], where: str) -> None:
-    """Refuse faces that nobody has labelled, where labels are needed; ``where`` opens the message.
+def require_labels(excluded: Mapping[str, int], n: int, where: str) -> None:
+    """Refuse n faces of which a rule labels none, where labels are needed; ``where`` opens the message.
 
     Raises:
-        DataError: no face has a vote.
+        DataError: all n are excluded; the message tells for which reasons.
     """
-    if not any(any(sample.votes) for sample in samples):
-        raise DataError(f"{where}: none of the {len(samples)} faces has a label, and labels are needed here")
+    if sum(excluded.values()) == n:
+        reasons = ", ".join(f"{name}: {count:,}" for name, count in excluded.items())
+        raise DataError(f"{where}: none of the {n:,} faces has a label that the rule keeps ({reasons})")
 
 
 # Each rule gives the weights of the eight classes and, for a face that it leaves out, the reason.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, resolve
 from ranfer.errors import ConfigError, DataError
-from ranfer.provenance import revision
+from ranfer.provenance import file_hash, revision
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion, Sample
 
 THRESHOLD = 0.5
@@ -245,4 +244,4 @@ def _labelled(samples: Sequence[Sample], records: Sequence[Attributes], rule: st
 
 
 def _described(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **about}
+    return {"file": path.name, "sha256": file_hash(path), **about}

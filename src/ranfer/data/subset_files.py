@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from ranfer.data.attributes import to_line
-from ranfer.data.dataset import Dataset, picture_name
+from ranfer.data.dataset import Dataset, inside, picture_name
 from ranfer.data.rules import ANY, LabelledFace, Subset
 from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
 from ranfer.data.textfiles import to_csv, to_jsonl
-from ranfer.errors import ImageError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detection
 from ranfer.files import write_text
@@ -77,17 +77,14 @@ def write_csv(faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Pa
     write_text(path, to_csv(rows))
 
 
-def _box(sample: Sample, width: int, height: int) -> list[float]:
+def _box(sample: Sample, picture: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int, int, int]:
     """Left, top, width and height of the face in its picture: its box, or else what its landmarks frame, or all."""
-    box = sample.box or (0.0, 0.0, float(width), float(height))
+    box = sample.box or (0.0, 0.0, float(picture.shape[1]), float(picture.shape[0]))
     if sample.box is None and sample.landmarks is not None:
         x, y, side, _ = find_frame(Detection(box, 1.0, np.array(sample.landmarks)))
         box = x - side / 2, y - side / 2, x + side / 2, y + side / 2
-    left, top = (max(edge, 0.0) for edge in box[:2])
-    across, down = min(box[2], width) - left, min(box[3], height) - top
-    if min(across, down) <= 0:
-        raise ImageError(f"{sample.location}: the face's box {box} lies outside of the {width}x{height} picture")
-    return [round(side, 2) for side in (left, top, across, down)]
+    left, top, right, bottom = inside(box, picture, sample.location)
+    return left, top, right - left, bottom - top
 
 
 def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
@@ -104,8 +101,9 @@ def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequenc
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, (sample, expression, attributes) in enumerate(faces, start=1):
-        height, width = dataset.decode(sample.location).shape[:2]
-        box = _box(sample, width, height)
+        picture = dataset.decode(sample.location)
+        height, width = picture.shape[:2]
+        box = _box(sample, picture)
         name = picture_name(dataset, sample)
         images.append({"id": number, "file_name": name, "width": width, "height": height, "split": sample.split})
         annotations.append(
@@ -114,7 +112,7 @@ def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequenc
                 "image_id": number,
                 "category_id": names.index(expression or "unlabelled"),
                 "bbox": box,
-                "area": round(box[2] * box[3], 2),
+                "area": box[2] * box[3],
                 "iscrowd": 0,
                 "attributes": to_line(sample.id, attributes),
                 "subsets": [name for name, ids in inside.items() if sample.id in ids],

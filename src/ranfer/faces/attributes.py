@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError
+from ranfer.provenance import file_hash
 from ranfer.session import metadata, open_session
 from ranfer.vocab import ESTIMATED, Attributes, Pose
 
@@ -72,7 +72,7 @@ class AttributeModel:
         self._session = open_session(path, threads)
         self.description = {
             "file": str(path),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": file_hash(path),
             **(metadata(self._session) or {}),
         }
         if self.description.get("occlusion") != [kind.value for kind in ESTIMATED]:
