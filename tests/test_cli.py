@@ -215,11 +215,37 @@ def test_a_name_cannot_speak_to_the_terminal(drawn, tmp_path):
     assert "\ufffd]red\ufffd.jpg: no such file" in told.stderr
 
 
-def test_all_faces_that_cannot_be_read_are_told_at_once(tmp_path):
+def test_faces_that_cannot_be_read_are_named_and_left_out_and_the_others_judged(tmp_path):
     drawn = write_ferplus(tmp_path / "faces", {"train": 1, "valid": 300})
     dataset = open_dataset(f"ferplus:{drawn.data}")
     samples, _, _ = labelled(dataset, "valid", "majority")
-    for sample in samples[::100]:
+    broken = samples[::100]
+    (tmp_path / "broken.txt").write_text("".join(f"{sample.id}\n" for sample in broken))
+    for sample in broken:
+        sample.location.path.write_bytes(b"no picture")
+    model, answers = ours(tmp_path / "m.onnx"), tmp_path / "answers.csv"
+    words = ("--weights", model, "--subset", f"broken={tmp_path / 'broken.txt'}", "--occlude", "--occlude-faces", 300)
+    told = judge(drawn, tmp_path, *words, "--occlude-kinds", "block", status=1)
+    assert [line.split(": ")[0] for line in told.stderr.splitlines()] == [str(sample.location) for sample in broken]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["n"], report["excluded_reasons"]["cannot be read"]) == (len(samples) - 3, 3)
+    assert set(report["data"]["unreadable"]) == {sample.id for sample in broken}
+    assert (report["subsets"]["broken"]["n"], report["occlusion"]["n"]) == (0, len(samples) - 3)
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert all(str(sample.location) in page for sample in broken)
+    assert "but for 3 that cannot be read" in page
+    # A table of answers needs no pixels, but it is compared on the faces that the model saw.
+    told = (tmp_path / "out" / "predictions.csv").read_text()
+    answers.write_text(told + "".join(f"{s.id},valid,,fear,{'0.125,' * 7}0.125\n" for s in broken))
+    judge(drawn, tmp_path, "--predictions", answers, "--against", model, status=1)
+    both = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (both["n"], both["comparison"]["accuracy_difference"]) == (len(samples) - 3, 0)
+
+
+def test_a_split_without_a_readable_face_is_one_error(tmp_path):
+    drawn = write_ferplus(tmp_path / "faces", {"train": 1, "valid": 5})
+    dataset = open_dataset(f"ferplus:{drawn.data}")
+    for sample in dataset.split("valid"):
         sample.location.path.write_bytes(b"no picture")
     told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "m.onnx"), status=1).stderr
-    assert told.startswith(f"3 of {len(samples)} faces cannot be read: ")
+    assert re.match(r"\d of \d faces cannot be read: .* and \d more\n$", told)

@@ -11,7 +11,7 @@ from PIL import Image
 from layouts import RAFDB, write_rafdb, write_sfew
 from ranfer.data import manifest, open_dataset, stack_faces
 from ranfer.demo import PORTRAIT
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.files import write_text
 from test_cli import run
 
@@ -60,10 +60,14 @@ def test_ctrl_c_ends_the_command_with_how_to_go_on(opened, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("writes", [0, 1])
-def test_a_run_that_was_stopped_at_its_end_leaves_no_manifest_of_other_data(opened, tmp_path, monkeypatch, writes):
-    """After one of its two last writes, or before them, over a manifest of other faces."""
+def test_a_run_that_was_stopped_at_its_end_leaves_no_old_manifest_over_new_faces(opened, tmp_path, monkeypatch, writes):
+    """After one of its two last writes, or before them, over a manifest of which no face could be read."""
+
+    def unreadable(location):
+        raise ImageError(f"{location}: gone")
+
     path = tmp_path / "m.jsonl"
-    manifest.prepare(replace(opened, samples=opened.samples[:3]), path, 24)
+    assert len(manifest.prepare(replace(opened, decode=unreadable), path, 24)[0]) == len(opened.samples)
 
     left = iter(range(writes, -1, -1))
 
@@ -78,7 +82,7 @@ def test_a_run_that_was_stopped_at_its_end_leaves_no_manifest_of_other_data(open
     with pytest.raises(DataError, match=r"no readable cache of faces .* run ranfer data prepare again"):
         manifest.open_manifest(path)
     manifest.prepare(opened, path, 24)
-    assert [s.id for s in manifest.open_manifest(path).samples] == [s.id for s in opened.samples]
+    assert not manifest.open_manifest(path).broken
 
 
 def test_two_runs_do_not_prepare_one_manifest(opened, tmp_path, monkeypatch):
@@ -104,8 +108,15 @@ def test_what_is_prepared_with_the_same_settings_stands(opened, tmp_path):
     (tmp_path / "m.jsonl").write_text("".join(lines[1:]))  # a line taken out by hand
     assert manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3) == ([], 0)
     assert len(open_dataset(f"manifest:{tmp_path / 'm.jsonl'}").samples) == 7
-    manifest.prepare(opened, tmp_path / "m.jsonl", 16, 3)
-    assert open_dataset(f"manifest:{tmp_path / 'm.jsonl'}").cache.shape == (8, 16, 16, 3)
+
+
+def test_what_was_prepared_otherwise_is_not_replaced(opened, tmp_path):
+    manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3)
+    before = [file.read_bytes() for file in manifest.manifest_files(tmp_path / "m.jsonl")]
+    for data, size in ((opened, 16), (replace(opened, samples=opened.samples[:3]), 24)):
+        with pytest.raises(ConfigError, match="was prepared from other data or with other settings; choose another"):
+            manifest.prepare(data, tmp_path / "m.jsonl", size, 3)
+    assert [file.read_bytes() for file in manifest.manifest_files(tmp_path / "m.jsonl")] == before
 
 
 def test_a_manifest_remembers_its_dataset_and_the_published_counts(opened, tmp_path):
@@ -160,11 +171,10 @@ def test_faces_are_found_in_the_photos_of_a_folder(tmp_path):
     (tmp_path / "photos" / "happy").mkdir(parents=True)
     shutil.copy(PORTRAIT, tmp_path / "photos" / "happy")
     Image.new("RGB", (60, 60)).save(tmp_path / "photos" / "happy" / "nobody.png")
-    words = ("data", "prepare", f"folder:{tmp_path / 'photos'}", "--size", 48, "--out", tmp_path / "m.jsonl")
-    assert "without a face" not in run(*words).stdout
-    assert "2 faces of 48 pixels, 1 of them without a face that was found" in " ".join(
-        run(*words, "--find").stdout.split()
-    )
+    words = ("data", "prepare", f"folder:{tmp_path / 'photos'}", "--size", 48, "--out")
+    assert "without a face" not in run(*words, tmp_path / "whole.jsonl").stdout
+    found = run(*words, tmp_path / "m.jsonl", "--find")
+    assert "2 faces of 48 pixels, 1 of them without a face that was found" in " ".join(found.stdout.split())
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert sorted(line["attributes"]["found"] for line in lines) == [0, 1]
     assert all((line["box"] is not None) == line["attributes"]["found"] for line in lines)

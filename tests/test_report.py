@@ -159,6 +159,7 @@ def test_a_subset_of_which_the_rule_keeps_nothing_is_empty_and_not_an_error(made
     subset = write_report(evaluation, tmp_path, "empty")["subsets"]["s"]
     assert (subset["n"], subset["excluded"], subset["accuracy"], subset["accuracy_interval"]) == (0, 1, None, None)
     assert subset["comparison"]["accuracy_difference"] is None
+    assert "nan" not in (tmp_path / "report.md").read_text()
 
 
 def test_the_page_of_regions_shows_a_right_and_a_wrong_answer_of_each_expression():

@@ -12,7 +12,7 @@ from ranfer import robustness_report
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import ConfigError, DataError
-from ranfer.evaluate import evaluate
+from ranfer.evaluate import evaluate, labelled
 from ranfer.images import decode_image
 from ranfer.intervals import Interval
 from ranfer.occluders import Kind
@@ -193,6 +193,20 @@ def test_ids_that_are_no_names_of_files_are_refused(dataset, judged, tmp_path):
     with pytest.raises(DataError, match=r"names of files, and these are not: \.\./a$"):
         write_covered(replace(subjects, ids=("../a", "b")), KINDS, tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_faces_are_passed_over_and_told(tmp_path):
+    copied = write_ferplus(tmp_path / "faces", {"train": 1, "valid": 12})
+    dataset = open_dataset(f"ferplus:{copied.data}")
+    samples, labels, _ = labelled(dataset, "valid", "majority")
+    first = samples[[sample.id for sample in samples].index(choose(dataset, samples, labels, 1).ids[0])]
+    first.location.path.write_bytes(b"no picture")
+    words = ("data", "cover", f"ferplus:{copied.data}", "--split", "valid", "--faces", 2, "--kinds", "block")
+    told = run(*words, "--out", tmp_path / "out", status=1)
+    assert told.stderr.startswith(f"{first.location}: ")
+    assert "12 pictures of 2 faces" in told.stdout
+    assert len(list((tmp_path / "out").glob("*.png"))) == 12
+    assert not list((tmp_path / "out").glob(f"{first.id}*"))
 
 
 def test_covered_faces_of_a_stopped_call_are_drawn_anew_and_other_files_are_left_alone(dataset, judged, tmp_path):

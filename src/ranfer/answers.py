@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -33,11 +33,15 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said of n faces: the expression's column, and as much else as the source tells."""
+    """What was said of n faces: the expression's column, and as much else as the source tells.
+
+    unreadable: by id, why other faces have no answer.
+    """
 
     ids: tuple[str, ...]
     predicted: Int[np.ndarray, " n"]
     prediction: Prediction | None  # None where only the expression is known
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def attends(self) -> bool:
@@ -62,7 +66,8 @@ class Answers:
         columns = [expression.column for expression in expressions]
         probabilities = np.zeros((len(self.ids), len(Expression)))
         probabilities[:, columns] = normalised(self.prediction.probabilities[:, columns])
-        return Answers(self.ids, probabilities.argmax(axis=1), replace(self.prediction, probabilities=probabilities))
+        told = replace(self.prediction, probabilities=probabilities)
+        return replace(self, predicted=probabilities.argmax(axis=1), prediction=told)
 
 
 class PredictionsFile:
@@ -183,39 +188,50 @@ def answer(
     samples: Sequence[Sample],
     progress: Callable[[int], None] | None = None,
 ) -> Answers:
-    """What a source says of the samples; ``progress`` is called with the number of faces done.
+    """What a source says of the samples that can be read; ``progress`` is called with the number of faces done.
 
     Raises:
-        DataError: faces cannot be read (all are counted, the first few named), or have no row in a file of predictions.
+        DataError: no face can be read, or some have no row in a file of predictions.
         RanferError: a model gives something else than probabilities.
     """
     if isinstance(source, PredictionsFile):
         return source.answers(samples)
     require_framed(dataset)
     parts: list[Prediction] = []
-    unread: list[ImageError] = []
+    unreadable: dict[str, str] = {}
+    ids: list[str] = []
     order: list[int] = []  # where the faces stand that were judged one after the other, those of one size together
     for start in range(0, len(samples), BATCH):
         batch = samples[start : start + BATCH]
-        faces: list[UInt8[np.ndarray, "_ _ 3"]] = []
+        faces: dict[str, UInt8[np.ndarray, "_ _ 3"]] = {}
         for sample in batch:
             try:
-                faces.append(read_face(dataset, sample))
+                faces[sample.id] = read_face(dataset, sample)
             except ImageError as error:
-                unread.append(error)
-        # After the first that cannot be read, the others are only read, so that all of these are told at once.
-        for alike, pixels in by_shape([] if unread else faces, BATCH):
-            found = source(pixels, [batch[place].id for place in alike])
-            if not np.isfinite(found.probabilities).all():
-                who = source.description.get("file", "the model")
-                raise RanferError(f"{who}: NaN for faces such as {batch[alike[0]].id}")
-            parts.append(found)
-            order += [start + place for place in alike]
+                unreadable[sample.id] = str(error)
+        read = list(faces)
+        for alike, pixels in by_shape(list(faces.values()), BATCH):
+            parts.append(ask(source, pixels, [read[place] for place in alike]))
+            order += [len(ids) + place for place in alike]
+        ids += read
         if progress is not None:
             progress(start + len(batch))
-    require_read(unread, samples)
+    if not ids:
+        require_read(list(unreadable.values()), samples)
     joined = _take(_join(parts), np.argsort(order))
-    return Answers(tuple(sample.id for sample in samples), joined.probabilities.argmax(axis=1), joined)
+    return Answers(tuple(ids), joined.probabilities.argmax(axis=1), joined, unreadable)
+
+
+def ask(model: Predictor, faces: UInt8[np.ndarray, "b h w 3"], ids: Sequence[str]) -> Prediction:
+    """What a model says of a batch of faces.
+
+    Raises:
+        RanferError: it gives something else than probabilities.
+    """
+    found = model(faces, ids)
+    if not np.isfinite(found.probabilities).all():
+        raise RanferError(f"{model.description.get('file', 'the model')}: NaN for faces such as {ids[0]}")
+    return found
 
 
 def _take(prediction: Prediction, rows: Int[np.ndarray, " m"]) -> Prediction:

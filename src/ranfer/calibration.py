@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from ranfer.answers import Predictor, answer
 from ranfer.data import open_dataset
+from ranfer.data.dataset import require_read
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.evaluate import labelled
 from ranfer.intervals import wilson
@@ -59,6 +60,7 @@ def calibrate(
 
     Raises:
         ConfigError: the model has learnt that split, and is surer there than it should be.
+        DataError: faces cannot be read.
     """
     dataset = open_dataset(data)
     if has_learnt(model.description, dataset.origin, split):
@@ -69,6 +71,7 @@ def calibrate(
     samples, truth, _ = labelled(dataset, split, "majority")
     report = None if progress is None else lambda done: progress("calibrating", done, len(samples))
     answers = answer(model, dataset, samples, report)
+    require_read(list(answers.unreadable.values()), samples)
     assert answers.prediction is not None
     probabilities = answers.prediction.probabilities
     temperature = fit_temperature(probabilities, truth)

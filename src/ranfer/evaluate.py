@@ -23,6 +23,8 @@ from ranfer.intervals import REPLICATES
 from ranfer.shared import Shared, named_by
 from ranfer.vocab import NAMES, Expression, Sample
 
+UNREADABLE = "cannot be read"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -30,7 +32,7 @@ class Group:
 
     samples: list[Sample]
     truth: Int[np.ndarray, " n"]
-    excluded: dict[str, int]  # faces that the label rule leaves out, by reason
+    excluded: dict[str, int]  # faces that are left out, by reason
     outside: int  # faces that do not lie in the evaluated split
     scores: metrics.Scores
     comparison: metrics.Comparison | None
@@ -50,6 +52,7 @@ class Evaluation:
     subsets: dict[str, Group]
     lists: dict[str, FaceList]
     shared: Shared
+    unreadable: Mapping[str, str]  # why, by id
     source: dict[str, Any]  # descriptions of what was evaluated, and against what
     against: dict[str, Any] | None
 
@@ -83,6 +86,8 @@ def evaluate(
 ) -> Evaluation:
     """Judge a source by the labels of a split and of subsets, which may lie anywhere in the data.
 
+    Faces that a model cannot be shown, because they are unreadable, are left out for both sources.
+
     Args:
         rule: makes one label of the votes; ``majority`` or ``probability``.
         subset_labels: judge subsets by the rule, or by the labels that their own lists give.
@@ -94,7 +99,7 @@ def evaluate(
     Raises:
         ConfigError: a rule that gives no single label, list labels from a list without labels, or ``only_shared``
             where less than two expressions are.
-        DataError: no such split, faces of a list that the data lacks, unreadable faces, missing predictions.
+        DataError: no such split, faces of a list that the data lacks, no readable face, missing predictions.
     """
     lists = dict(subsets or {})
     ids = [sample.id for sample in dataset.samples]
@@ -114,7 +119,10 @@ def evaluate(
     answers = answer(source, dataset, needed, report("model")).among(shared.judged)
     other = None if against is None else answer(against, dataset, needed, report("other")).among(shared.judged)
 
+    unreadable = {**answers.unreadable, **(other.unreadable if other else {})}
+
     def judge(part: Labelled) -> Group:
+        part = _readable(part, unreadable)
         first = answers.of(part.samples)
         probabilities = None if first.prediction is None else first.prediction.probabilities
         return Group(
@@ -139,6 +147,7 @@ def evaluate(
         subsets={name: judge(part) for name, part in parts.items()},
         lists=lists,
         shared=shared,
+        unreadable=unreadable,
         source=source.description,
         against=None if against is None else against.description,
     )
@@ -187,6 +196,14 @@ def _judged(part: Labelled, shared: Shared) -> Labelled:
     kept = np.isin(part.truth, columns)
     names, counts = np.unique(part.truth[~kept], return_counts=True)
     left_out = {f"{list(Expression)[column]} is not shared": int(n) for column, n in zip(names, counts, strict=True)}
+    return Labelled(list(compress(part.samples, kept)), part.truth[kept], part.excluded | left_out)
+
+
+def _readable(part: Labelled, unreadable: Mapping[str, str]) -> Labelled:
+    kept = [sample.id not in unreadable for sample in part.samples]
+    if all(kept):
+        return part
+    left_out = {UNREADABLE: kept.count(False)}
     return Labelled(list(compress(part.samples, kept)), part.truth[kept], part.excluded | left_out)
 
 

@@ -22,6 +22,7 @@ from ranfer.checkpoint import description, load
 from ranfer.config import ExperimentConfig, TrainConfig, completed, override, parse, read_yaml
 from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
+from ranfer.data.dataset import require_read
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_subset, resolve
 from ranfer.errors import ConfigError, DataError
@@ -269,6 +270,8 @@ def judge(run: Run, judges: Judges, bars: Bars) -> None:
         evaluation = evaluate(
             judges.dataset, judges.split, trained, RULE, subsets=judges.lists, replicates=1, progress=progress
         )
+        # All runs must be judged on the same faces.
+        require_read(list(evaluation.unreadable.values()), judges.dataset.samples)
         write_predictions(evaluation, run.folder / PREDICTIONS)
         if judges.subjects is None:
             return

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from ranfer.data.subsets import FaceList
-from ranfer.evaluate import Evaluation, Group
+from ranfer.evaluate import UNREADABLE, Evaluation, Group
 from ranfer.vocab import Expression
 
 UNTOLD = "unknown: what was evaluated does not tell it"
@@ -129,13 +129,15 @@ def protocol(evaluation: Evaluation) -> Protocol:
     averaged = evaluation.source.get("mean_of")
     mean = f"; its weights are the mean of those of {', '.join(averaged)}" if averaged else ""
     origin = evaluation.dataset.origin
+    unread = evaluation.whole.excluded.get(UNREADABLE, 0)
     groups = {name: _compare_list(evaluation.lists[name], group) for name, group in evaluation.subsets.items()}
     return Protocol(
         label_rule=evaluation.rule,
         classes=tuple(str(expression) for expression in Expression if support[expression.column]),
         n=evaluation.whole.scores.n,
         sampling=f"every face of {origin} {evaluation.split} that the rule keeps, once"
-        + (", but for expressions that are not shared" if evaluation.shared.only else ""),
+        + (", but for expressions that are not shared" if evaluation.shared.only else "")
+        + (f", but for {unread:,} that cannot be read" if unread else ""),
         trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt) + mean
         if training
         else UNTOLD,

@@ -62,6 +62,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "format": evaluation.dataset.name,
             "path": str(evaluation.dataset.path),
             "faces_in_split": evaluation.whole.scores.n + sum(evaluation.whole.excluded.values()),
+            "unreadable": dict(evaluation.unreadable),
             "surprises": len(evaluation.surprises),
         },
         "intervals": {"level": LEVEL, "bootstrap_replicates": evaluation.replicates, "seed": SEED},

@@ -13,7 +13,7 @@ from ranfer.metrics import BINS, CLIP
 from ranfer.protocol import protocol
 from ranfer.robustness import Robustness
 from ranfer.vocab import NAMES
-from ranfer.wording import markdown_table, p_value, percent, plain, points
+from ranfer.wording import markdown_table, p_value, percent, plain, points, share
 
 
 def to_markdown(
@@ -82,7 +82,7 @@ def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:
         part
         for part in (
             "## Subsets",
-            f"Subset labels come from {labels}. *Excluded* faces have no label under the rule.",
+            f"Subset labels come from {labels}. *Excluded* faces have no label under the rule, or cannot be read.",
             markdown_table(["", "n", "excluded", "accuracy, %", "macro F1, %", "macro recall, %"], rows),
             " ".join(notes),
             plot,
@@ -102,8 +102,8 @@ def _comparison_section(evaluation: Evaluation) -> str:
         rows.append(
             (
                 name,
-                f"{100 * group.scores.accuracy.value:.2f}",
-                f"{100 * found.other.value:.2f}",
+                share(group.scores.accuracy.value),
+                share(found.other.value),
                 points(difference),
                 p_value(found.p_value),
                 f"{found.only_first:,} / {found.only_other:,}",
@@ -189,10 +189,12 @@ def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
 
 def _excluded_section(evaluation: Evaluation) -> str:
     groups = {evaluation.split: evaluation.whole, **evaluation.subsets}
+    unreadable = list(evaluation.unreadable.values())
     rows = [(name, reason, f"{count:,}") for name, group in groups.items() for reason, count in group.excluded.items()]
     if not rows:
         return "## Left out\n\nNo face was left out."
-    return "## Left out\n\n" + markdown_table(["", "why the rule gives no label", "faces"], rows)
+    table = markdown_table(["", "why", "faces"], rows)
+    return "\n\n".join(["## Left out", table, *([_some(unreadable)] if unreadable else [])])
 
 
 def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:
@@ -207,10 +209,14 @@ def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:
         "\n".join(f"- {what} {key}: {value}" for what, key, value in described),
     ]
     if surprises:
-        shown = "\n".join(f"- {surprise}" for surprise in surprises[:10])
-        more = f"\n- and {len(surprises) - 10:,} more" if len(surprises) > 10 else ""
-        parts.append(f"{len(surprises):,} surprises in the data and lists:\n\n{shown}{more}")
+        parts += [f"{len(surprises):,} surprises in the data and lists:", _some(surprises)]
     return "\n\n".join(parts)
+
+
+def _some(lines: Sequence[str]) -> str:
+    """The first ten of some lines as a list, and how many more there are."""
+    more = [f"and {len(lines) - 10:,} more"] if len(lines) > 10 else []
+    return "\n".join(f"- {line}" for line in [*lines[:10], *more])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from ranfer.answers import BATCH, Answers, PredictionsFile, Predictor
-from ranfer.data.dataset import Dataset, first_few, stack_faces
+from ranfer.answers import BATCH, Answers, PredictionsFile, Predictor, ask
+from ranfer.data.dataset import Dataset, first_few, require_read, stack_faces
 from ranfer.data.textfiles import to_jsonl
-from ranfer.errors import ConfigError, DataError, RanferError
+from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.attributes import AttributeModel
 from ranfer.files import write_text
 from ranfer.occluders import Kind, occlude
@@ -50,13 +50,17 @@ def parse_kinds(text: str) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True)
 class Subjects:
-    """The n faces of the test and their labels; things are placed by their landmarks."""
+    """The n faces of the test and their labels; things are placed by their landmarks.
+
+    unreadable: why other faces were passed over, a line each.
+    """
 
     ids: tuple[str, ...]
     truth: Int[np.ndarray, " n"]
     faces: UInt8[np.ndarray, "n h w 3"]
     landmarks: Float[np.ndarray, "n 5 2"]  # in fractions of the face
     placed: str  # by which landmarks, in words
+    unreadable: tuple[str, ...] = ()
 
     def among(self, expressions: Sequence[Expression]) -> Subjects:
         """Those of some expressions.
@@ -68,7 +72,8 @@ class Subjects:
         if not kept.any():
             raise ConfigError(f"covered faces: none of them is one of {', '.join(expressions)}; take more")
         ids = tuple(id_ for id_, keep in zip(self.ids, kept, strict=True) if keep)
-        return Subjects(ids, self.truth[kept], self.faces[kept], self.landmarks[kept], self.placed)
+        arrays = {name: getattr(self, name)[kept] for name in ("truth", "faces", "landmarks")}
+        return replace(self, ids=ids, **arrays)
 
 
 class Covered(NamedTuple):
@@ -120,25 +125,39 @@ def choose(
     truth: Int[np.ndarray, " n"],
     count: int,
 ) -> Subjects:
-    """The ``count`` faces among labelled samples whose ids have the least SHA-256, in their order.
+    """The ``count`` readable faces among labelled samples whose ids have the least SHA-256, in their order.
 
     The choice of a face depends on no other face, so that samples of two sizes, or of data with and without some
     faces, overlap as far as they can. Landmarks come from the attribute model.
 
     Raises:
         ConfigError: there are no samples.
-        DataError: a face cannot be read.
+        DataError: no face can be read, or they are not square and of one size.
     """
     if not samples:
         raise ConfigError("covered faces: the split has no face with a label to test with")
     hashes = [hashlib.sha256(sample.id.encode()).digest() for sample in samples]
-    rows = sorted(sorted(range(len(hashes)), key=hashes.__getitem__)[:count])
+    rows: list[int] = []
+    unreadable: list[str] = []
+    for row in sorted(range(len(hashes)), key=hashes.__getitem__):
+        if len(rows) == count:
+            break
+        try:
+            dataset.image(samples[row])
+        except ImageError as error:
+            unreadable.append(str(error))
+        else:
+            rows.append(row)
+    if not rows:
+        require_read(unreadable, samples)
+    rows.sort()
     chosen = [samples[row] for row in rows]
     faces = stack_faces(dataset, chosen, channels=3)
     model = AttributeModel()
     landmarks = np.concatenate([model(faces[i : i + BATCH]).landmarks for i in range(0, len(faces), BATCH)])
     placed = f"each face's own, as the attribute model {model.description['sha256'][:12]} sees them"
-    return Subjects(tuple(sample.id for sample in chosen), truth[rows], faces, landmarks, placed)
+    ids = tuple(sample.id for sample in chosen)
+    return Subjects(ids, truth[rows], faces, landmarks, placed, tuple(unreadable))
 
 
 def cover(subjects: Subjects, kinds: Sequence[Kind] = KINDS, shares: Sequence[float] = SHARES) -> Iterator[Covered]:
@@ -250,10 +269,8 @@ def _ask(model: Predictor | PredictionsFile, cell: Covered, ids: tuple[str, ...]
     if isinstance(model, PredictionsFile):
         return model.look_up([covered_id(face, cell.kind, cell.share) for face in ids])
     starts = range(0, len(ids), BATCH)
-    parts = [model(cell.faces[i : i + BATCH], ids[i : i + BATCH]).probabilities for i in starts]
+    parts = [ask(model, cell.faces[i : i + BATCH], ids[i : i + BATCH]).probabilities for i in starts]
     probabilities = np.concatenate(parts)
-    if not np.isfinite(probabilities).all():
-        raise RanferError(f"{model.description.get('file', 'the model')}: NaN for faces under {cell.kind or 'nothing'}")
     return Answers(ids, probabilities.argmax(axis=1), Prediction(probabilities))
 
 

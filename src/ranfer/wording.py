@@ -17,6 +17,11 @@ def percent(figure: Figure | None, digits: int = 2) -> str:
     return f"{100 * figure.value:.{digits}f} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
 
 
+def share(value: float) -> str:
+    """``84.96``: a share in percent, without an interval."""
+    return f"{100 * value:.2f}" if math.isfinite(value) else "-"
+
+
 def plain(figure: Figure | None) -> str:
     """``0.283 (0.267 to 0.299)``: a figure that is no share."""
     if figure is None or not math.isfinite(figure.value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +64,14 @@ def need_pytorch(what: str) -> None:
     """
     if find_spec("torch") is None:
         raise ConfigError(f"{what}: needs PyTorch, which pip install 'ranfer[train]' brings")
+
+
+def tell_unreadable(lines: Collection[str]) -> None:
+    """A line on standard error for each thing that could not be read, and status 1 where there is one."""
+    for line in lines:
+        err.print(line, markup=False)
+    if lines:
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ranfer.cli.console import File, LabelRule, err, out, progress_bars
+from ranfer.cli.console import File, LabelRule, err, out, progress_bars, tell_unreadable
 
 data = typer.Typer(no_args_is_help=True, help="Check, prepare and cover datasets.")
 
@@ -88,10 +88,7 @@ def data_prepare(
         raise typer.Exit(130) from None
     found = f", {missed:,} of them without a face that was found" if find else ""
     out.print(f"{file}: {len(opened.samples):,} faces of {size} pixels{found}", markup=False, soft_wrap=True)
-    for line in unreadable:
-        err.print(line, markup=False)
-    if unreadable:
-        raise typer.Exit(1)
+    tell_unreadable(unreadable)
 
 
 @data.command("cover")
@@ -105,7 +102,10 @@ def data_cover(
         str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
     ] = "",
 ) -> None:
-    """Write the covered faces of evaluate --occlude as pictures, for a model that runs elsewhere."""
+    """Write the covered faces of evaluate --occlude as pictures, for a model that runs elsewhere.
+
+    Status 1 where faces are unreadable; others take their place.
+    """
     from ranfer import robustness
     from ranfer.data import open_dataset
     from ranfer.evaluate import labelled
@@ -121,3 +121,4 @@ def data_cover(
             subjects, chosen, folder, about, lambda done: progress("pictures", done, total)
         )
     out.print(f"{folder}: {count:,} pictures of {len(subjects.ids):,} faces", markup=False, soft_wrap=True)
+    tell_unreadable(subjects.unreadable)

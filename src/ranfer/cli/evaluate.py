@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, LabelRule, need_pytorch, out, progress_bars
+from ranfer.cli.console import Data, File, LabelRule, need_pytorch, out, progress_bars, tell_unreadable
 from ranfer.errors import ConfigError
 from ranfer.shared import Shared
 
@@ -57,7 +57,7 @@ def evaluate(
         bool, typer.Option("--shared", help="Judge only expressions that the faces have and every model can answer.")
     ] = False,
 ) -> None:
-    """Judge a model, or a file of predictions, on a split and on subsets."""
+    """Judge a model, or a file of predictions, on a split and on subsets; status 1 where faces are unreadable."""
     from ranfer import plots, robustness
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
@@ -119,6 +119,7 @@ def evaluate(
     _print_summary(report, folder)
     if not evaluation.shared.agrees:
         _print_expressions(evaluation.shared)
+    tell_unreadable(evaluation.unreadable.values())
 
 
 def _named(text: str) -> tuple[str, Path, Path | None]:

@@ -244,7 +244,7 @@ def require_framed(dataset: Dataset) -> None:
         )
 
 
-def require_read(unread: Sequence[ImageError], samples: Sequence[Sample]) -> None:
+def require_read(unread: Sequence[ImageError | str], samples: Sequence[Sample]) -> None:
     """Refuse to go on without the faces that could not be read.
 
     Raises:

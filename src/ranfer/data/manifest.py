@@ -64,7 +64,8 @@ def prepare(
         A line for each unreadable face, and how many faces the detector missed.
 
     Raises:
-        ConfigError: ``file`` is one of the dataset's, there is one that is no manifest, or another run is writing it.
+        ConfigError: ``file`` is one of the dataset's, there is one that is no manifest or of other data or settings,
+            or another run is writing it.
     """
     spare_data(manifest_files(file), dataset)
     key = _key(dataset, size, channels, detect is not None)
@@ -73,7 +74,11 @@ def prepare(
             raise ConfigError(f"{file}: holds something else than a manifest; choose another --out")
         with suppress(DataError):  # of a cache that is not whole
             _, notes = _open_cache(file)
-            if notes.key == key and not notes.unreadable:
+            if notes.key != key:
+                raise ConfigError(
+                    f"{file}: was prepared from other data or with other settings; choose another --out, or remove it"
+                )
+            if not notes.unreadable:
                 return [], notes.missed
     file.parent.mkdir(parents=True, exist_ok=True)
     log = _beside(file, ".log")
