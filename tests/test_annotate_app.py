@@ -377,6 +377,12 @@ def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
     assert (tmp_path / "out" / "agreement.png").stat().st_size > 5000
 
 
+def test_one_annotator_agrees_with_nobody_and_is_told_so(study, tmp_path):
+    Client(study(), "anna").say("face00", "upper")
+    found = run("annotate", "agreement", tmp_path / "a.sqlite", "--out", tmp_path / "out")
+    assert "needs answers of at least two annotators" in found.stdout
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_the_page_keeps_an_answer_until_it_is_saved_or_refused_for_good():
     script = Path(__file__).parent / "browser" / "outbox.test.mjs"

@@ -138,19 +138,18 @@ def load(path: Path) -> Trained:
     return load_published(path)
 
 
-def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) -> Trained:
+def load_published(path: Path) -> Trained:
     """The published network (ResNet-18, RGB at 224 pixels, softmax attention, five crops) as our RAN.
 
-    Args:
-        path: safetensors or a PyTorch state dict with ``conv1`` ..., ``alpha.0``, ``beta.0`` and ``fc``.
-        order: the expressions of the rows of ``fc``; FERPlus's order is ours.
+    ``path`` holds safetensors or a PyTorch state dict with ``conv1`` ..., ``alpha.0``, ``beta.0`` and ``fc``, whose
+    rows are FERPlus's eight expressions in their order, which is ours.
 
     Raises:
-        CheckpointError: the keys are not those of that network, or it tells another number of expressions apart.
+        CheckpointError: the keys are not those of that network, or it does not distinguish eight expressions.
     """
     tensors = read_named(path)
-    if "fc.weight" in tensors and len(tensors["fc.weight"]) != len(order):
-        raise CheckpointError(f"{path}: answers {len(tensors['fc.weight'])} expressions; expected {len(order)}")
+    if "fc.weight" in tensors and len(tensors["fc.weight"]) != len(Expression):
+        raise CheckpointError(f"{path}: answers {len(tensors['fc.weight'])} expressions; expected {len(Expression)}")
     renamed = {}
     for key, tensor in tensors.items():
         match key.split("."):
@@ -158,8 +157,8 @@ def load_published(path: Path, order: Sequence[Expression] = tuple(Expression)) 
                 renamed[f"attention.self_attention.{kind}"] = tensor
             case ["beta", "0", kind]:
                 renamed[f"attention.relation_attention.{kind}"] = tensor
-            case ["fc", kind]:
-                renamed[f"fc.{kind}"] = tensor[[order.index(expression) for expression in Expression]]
+            case ["fc", _]:
+                renamed[key] = tensor
             case _:
                 renamed[f"backbone.{key}"] = tensor
     if not {"attention.self_attention.weight", "attention.relation_attention.weight", "fc.weight"} <= renamed.keys():

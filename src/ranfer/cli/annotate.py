@@ -224,6 +224,8 @@ def agreement(
     plot_agreement([(f"{row.attribute} {row.value}".strip(), row.coefficient, " ".join(row.annotators), row.figure)
                     for row in found], folder / "agreement.png")  # fmt: skip
     _print_agreement(found, right)
+    if not found:
+        out.print("agreement needs answers of at least two annotators")
     out.print(f"in {folder}", markup=False, soft_wrap=True)
 
 
