@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ranfer.backbones import build_backbone
-from ranfer.checkpoint import Trained, go_on_from, load, save_model, start_from
+from ranfer.checkpoint import Trained, go_on_from, load, read_tensors, save_model, start_from, write_tensors
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.crop import crop
 from ranfer.errors import CheckpointError
@@ -206,3 +206,38 @@ def test_a_model_with_regions_goes_on_from_one_without_with_the_mean_of_its_answ
         out, said = model(images), plain(views.flatten(0, 1)).logits.unflatten(0, (2, 6))
     torch.testing.assert_close(out.logits, said.mean(dim=1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(out.weight, torch.full((2, 6), 1 / 6))
+
+
+def test_a_file_does_not_decide_which_code_runs(tmp_path):
+    made = ModelConfig(
+        backbone=BackboneConfig(name="test_model.plain_network", arguments={"width": 10}),
+        cut="image",
+        regions=RegionsConfig(scheme="none"),
+        attention="none",
+    )
+    file = tmp_path / "m.safetensors"
+    save_model(file, RAN(made), {})
+    with pytest.raises(
+        CheckpointError, match=r"m.safetensors: its backbone is made by calling test_model.plain_network"
+    ):
+        load(file)
+    with pytest.raises(CheckpointError, match="if you trust the file, add --backbone test_model.plain_network"):
+        load(file, "os.system")
+    assert load(file, "test_model.plain_network").model.config == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": None}, "its labels are None"),
+        ({"model": None}, "its settings describe no network"),
+        ({"model": {"size": "large"}}, r"its settings describe no network \(.*size"),
+    ],
+)
+def test_a_file_that_describes_itself_wrongly_is_one_error(tmp_path, changes, message):
+    file = tmp_path / "m.safetensors"
+    save_model(file, RAN(SMALL), {})
+    tensors, about = read_tensors(file)
+    write_tensors(file, tensors, {**about, **changes})
+    with pytest.raises(CheckpointError, match=f"m.safetensors: {message}"):
+        load(file)

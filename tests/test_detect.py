@@ -17,7 +17,7 @@ from skimage import data
 
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.faces import detect, mtcnn
-from ranfer.faces.detect import MTCNN, Detection, shrink_to, suppress
+from ranfer.faces.detect import MTCNN, Detection, _turn, shrink_to, suppress
 from ranfer.faces.detectors import Both, YuNet, open_detector
 
 
@@ -185,6 +185,17 @@ def test_a_face_that_leaves_the_picture_is_still_found(detector, astronaut):
     (face,) = detector(np.ascontiguousarray(astronaut[70:300, 195:400]))
     assert face.box[1] < 4
     assert face.box[0] < 0  # the box reaches beyond the picture
+
+
+def test_a_long_strip_is_not_turned(astronaut, monkeypatch):
+    turned = []
+    monkeypatch.setattr("ranfer.faces.detect._turn", lambda image, angle: turned.append(angle) or _turn(image, angle))
+    strip = np.full((100, 8000, 3), 128, np.uint8)
+    strip[:, :100] = cv2.resize(astronaut, (100, 100), interpolation=cv2.INTER_AREA)
+    assert len(MTCNN(threads=1, max_pixels=800_000)(strip)) == 1
+    assert set(turned) == {0.0}
+    MTCNN(threads=1, max_pixels=10_000_000)(strip)
+    assert set(turned) == {0.0, -30.0, 30.0}
 
 
 def test_a_large_picture_is_searched_smaller_and_reported_in_its_own_pixels(astronaut):

@@ -204,6 +204,33 @@ def test_any_callable_by_import_path_is_a_backbone():
         RAN(ModelConfig(backbone=backbone, cut="stem"))
 
 
+class OfOneSize(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(size**2, 6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images.flatten(1))
+
+
+def test_a_backbone_is_made_for_the_crops_that_it_will_see():
+    backbone = BackboneConfig(name=f"{__name__}.OfOneSize", arguments={"size": 24})
+    network = RAN(ModelConfig(backbone=backbone, region_size=24))
+    assert network(torch.rand(2, 1, 48, 48)).logits.shape == (2, 8)
+    with pytest.raises(ConfigError, match="no feature for images of 1 channel.* and 48 pixels"):
+        RAN(ModelConfig(backbone=backbone, region_size=24, regions=RegionsConfig(scheme="none"), attention="none"))
+
+
+def test_all_views_of_a_face_have_the_regions_that_were_given():
+    network, faces = model().eval(), torch.rand(2, 1, 48, 48)
+    boxes = network.boxes[:, [0, 1, 2]]
+    given = network.judge(faces, boxes, views=6)[0]
+    network.boxes = boxes
+    torch.testing.assert_close(given, network.judge(faces, views=6)[0])
+    with pytest.raises(ConfigError, match="expected 1, 2 or 6 views"):
+        network.judge(faces, views=3)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

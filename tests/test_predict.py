@@ -1,9 +1,11 @@
 """Folders of pictures through the recognizer: order, failures, stops, tables and pictures, and the command itself."""
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from clips import write_clip
 from ranfer.cli import app
 from ranfer.errors import ConfigError
+from ranfer.inputs import list_inputs
 from ranfer.outputs import read_predictions
 from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, predict
 from ranfer.recognize import load
@@ -146,7 +149,7 @@ def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos
     out = tmp_path / "out"
     predict(recognizer, photos[:4], out, draw=True)
     drawn, sheet = out / "drawn", out / "contact_sheet.jpg"
-    assert sorted(path.name for path in drawn.iterdir()) == ["00001-00.jpg", "00003-02.jpg", "00004-03.jpg"]
+    assert sorted(path.name for path in drawn.glob("[0-9]*")) == ["00001-00.jpg", "00003-02.jpg", "00004-03.jpg"]
     with Image.open(drawn / "00001-00.jpg") as large, Image.open(drawn / "00003-02.jpg") as small:
         assert large.size == (1600, 1067)
         assert small.size == (640, 427)
@@ -158,13 +161,39 @@ def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos
     }
 
 
+@pytest.mark.parametrize("name", ["drawn/00001-mine.jpg", "contact_sheet.jpg"])
+def test_pictures_that_no_run_drew_are_not_lost_to_drawings(recognizer, photos, tmp_path, name):
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    shutil.copy(photos[0], mine)
+    with pytest.raises(ConfigError, match="holds drawn/ or contact_sheet.jpg of something else"):
+        predict(recognizer, [mine], tmp_path / "out", draw=True)
+    assert mine.read_bytes() == photos[0].read_bytes()
+    assert list_inputs([str(tmp_path / "out")]).files == [mine]  # and is an input as any other
+
+
+def test_a_picture_for_which_opencv_has_no_memory_costs_one_line(recognizer, photos, tmp_path, monkeypatch):
+    real, told = recognizer.find, []
+
+    def find(image):
+        if image.shape[0] == 1:
+            raise cv2.error("Insufficient memory")
+        return real(image)
+
+    monkeypatch.setattr(recognizer, "find", find)
+    Image.new("RGB", (9, 1)).save(tmp_path / "thin.png")
+    summary = predict(recognizer, [tmp_path / "thin.png", photos[0]], tmp_path / "out", complain=told.append)
+    assert [line.split(":")[0] for line in told] == [str(tmp_path / "thin.png")]
+    assert (summary.pictures, summary.failed) == (2, 1)
+
+
 def test_what_an_earlier_run_did_not_draw_is_drawn_as_it_would_have_been(recognizer, photos, clip, tmp_path):
     photos[1].write_bytes(b"")
     inputs = [*photos[:3], clip, photos[3]]
     predict(recognizer, inputs, tmp_path / "at once", draw=True)
     predict(recognizer, inputs, tmp_path / "later")
     predict(recognizer, inputs, tmp_path / "later", draw=True)
-    once, later = ({path.name: path.read_bytes() for path in (tmp_path / name / "drawn").iterdir()}
+    once, later = ({path.name: path.read_bytes() for path in (tmp_path / name / "drawn").glob("[0-9]*")}
                    for name in ("at once", "later"))  # fmt: skip
     assert sorted(once) == ["00001-00.jpg", "00003-02.jpg", "00004-clip.mp4", "00005-03.jpg"]
     assert once == later
@@ -175,7 +204,7 @@ def test_what_an_earlier_run_did_not_draw_is_drawn_as_it_would_have_been(recogni
     (drawn / "00003-02.jpg").unlink()
     photos[2].unlink()
     predict(recognizer, inputs, tmp_path / "later", draw=True, complain=told.append)
-    assert sorted(path.name for path in drawn.iterdir()) == ["00001-00.jpg", "00004-clip.mp4", "00005-03.jpg"]
+    assert sorted(path.name for path in drawn.glob("[0-9]*")) == ["00001-00.jpg", "00004-clip.mp4", "00005-03.jpg"]
     assert (drawn / "00001-00.jpg").read_bytes() == once["00001-00.jpg"]
     assert told[1:] == [f"{photos[2]}: no such file (to draw it)"]
 
@@ -292,7 +321,7 @@ def test_a_finished_video_is_not_looked_at_again(recognizer, clip, weights, tmp_
 def test_a_drawn_video_shows_the_frames_that_were_looked_at(recognizer, photos, clip, tmp_path):
     predict(recognizer, [photos[1], clip], tmp_path / "out", draw=True)
     drawn, sheet = tmp_path / "out" / "drawn", tmp_path / "out" / "contact_sheet.jpg"
-    assert sorted(path.name for path in drawn.iterdir()) == ["00001-01.jpg", "00002-clip.mp4"]
+    assert sorted(path.name for path in drawn.glob("[0-9]*")) == ["00001-01.jpg", "00002-clip.mp4"]
     shown = list(frames(drawn / "00002-clip.mp4", ALL))
     assert [frame.time for frame in shown] == pytest.approx([i / 5 for i in range(15)])
     assert shown[0].image.shape == (426, 640, 3)  # sides are even
@@ -306,7 +335,7 @@ def test_videos_that_cannot_be_drawn_or_have_long_names_do_not_stop_the_others(r
     predict(recognizer, [long, photos[1]], tmp_path / "out", draw=True, complain=complaints.append)
     assert complaints == []
     drawn = tmp_path / "out" / "drawn"
-    assert sorted(path.name[:8] for path in drawn.iterdir()) == ["00001-xé", "00002-01"]
+    assert sorted(path.name[:8] for path in drawn.glob("[0-9]*")) == ["00001-xé", "00002-01"]
     odd = tmp_path / os.fsdecode(b"bad\xff")
     try:
         odd.mkdir()
@@ -339,7 +368,7 @@ def test_broken_videos_are_one_line_each_and_what_they_show_is_kept(recognizer, 
     predict(recognizer, inputs, tmp_path / "out", complain=again.append, draw=True)
     assert [line.partition(" (in an earlier run; ")[0] for line in again] == complaints
     drawn = tmp_path / "out" / "drawn"
-    assert sorted(path.name for path in drawn.iterdir()) == ["00002-half.mp4", "00004-01.jpg"]
+    assert sorted(path.name for path in drawn.glob("[0-9]*")) == ["00002-half.mp4", "00004-01.jpg"]
 
 
 def run(*words, stdin=None):
@@ -382,7 +411,7 @@ def test_the_command_fails_where_a_picture_can_be_drawn_no_more(photos, command)
     photos[3].unlink()
     result = run("photos/03.png", "photos", "--out", "out", "--draw", *command)
     assert (result.exit_code, result.stderr) == (1, "photos/03.png: no such file (to draw it)\n")
-    assert len(list(Path("out", "drawn").iterdir())) == 19
+    assert len(list(Path("out", "drawn").glob("[0-9]*"))) == 19
 
 
 def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_path):

@@ -95,6 +95,25 @@ class Clock:
         pass
 
 
+def test_frames_of_one_time_do_not_delay_those_that_follow(tmp_path, monkeypatch):
+    times = [0.0, 100.0, 200.0, 200.0, 300.0, 400.0, 350.0, 500.0]
+    monkeypatch.setattr("ranfer.video._open", lambda path: Clock(times))
+    monkeypatch.setattr("ranfer.video._rgb", lambda video, path: np.zeros((2, 2, 3), np.uint8))
+    found = [frame.time for frame in frames(tmp_path / "any.mp4", 1000.0)]
+    assert found == pytest.approx([0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.45, 0.5])
+
+
+def test_a_video_that_the_disk_has_no_room_for_is_an_error(tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, *_):
+            self.isOpened, self.write, self.release = lambda: True, lambda frame: None, lambda: None
+
+    monkeypatch.setattr("cv2.VideoWriter", type("Writer", (Full,), {"fourcc": staticmethod(lambda *_: 0)}))
+    with pytest.raises(ImageError, match=r"out\.mp4: the video cannot be written: 0 of 3 frames are there"):
+        write_video(tmp_path / "out.mp4", [np.zeros((8, 8, 3), np.uint8)] * 3, 5.0)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "times", [[0.0] * 6, [0.0, 100.0, 200.0, 0.0, 100.0, 200.0]], ids=["without times", "whose clock starts again"]
 )

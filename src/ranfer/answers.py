@@ -59,7 +59,7 @@ class Answers:
     def among(self, expressions: Sequence[Expression]) -> Answers:
         """The answers, had there been these expressions alone; where probabilities are unknown, as they are.
 
-        A face whose whole probability is elsewhere becomes undecided.
+        A face whose whole probability is elsewhere has equal probabilities, and the first of them is predicted.
         """
         if self.prediction is None or len(expressions) == len(Expression):
             return self

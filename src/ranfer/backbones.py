@@ -197,6 +197,9 @@ def _initialise(network: nn.Module) -> None:
             nn.init.zeros_((module.bn2 if isinstance(module, BasicBlock) else module.bn3).weight)
 
 
+BUILT_IN = ("resnet18", "resnet34", "resnet50", "vgg16", "compact")  # any other name is an import path
+
+
 def build_backbone(config: BackboneConfig, channels: int, size: int) -> Backbone:
     """The backbone that the settings name, for images of ``channels`` and ``size`` pixels.
 
@@ -234,8 +237,7 @@ def _call(path: str, arguments: dict[str, Any]) -> nn.Module:
     module, _, name = path.rpartition(".")
     if not module:
         raise ConfigError(
-            f"backbone {path!r}: expected resnet18, resnet34, resnet50, vgg16, compact, "
-            f"or an import path such as package.function"
+            f"backbone {path!r}: expected {', '.join(BUILT_IN)}, or an import path such as package.function"
         )
     try:
         made = getattr(import_module(module), name)(**arguments)

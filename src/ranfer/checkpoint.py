@@ -1,6 +1,7 @@
 """Weights in files: ours (one safetensors file that says all about itself), the published ones, and anybody's backbone.
 
-No pickle is executed: PyTorch files are read as tensors alone.
+No file decides which code runs: PyTorch files are read as tensors alone, without pickle, and a backbone by import path
+is made only where the caller names that path, too.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from pydantic import ValidationError
 from rich.console import Console
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ranfer.backbones import Foreign
-from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig, parse
-from ranfer.errors import CheckpointError
+from ranfer.backbones import BUILT_IN, Foreign
+from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
+from ranfer.errors import CheckpointError, ConfigError
 from ranfer.face_regions import FaceRegions
 from ranfer.files import appearing
 from ranfer.model import RAN
@@ -115,27 +117,46 @@ def save_model(path: Path, model: RAN, about: Mapping[str, Any]) -> None:
     write_tensors(path, model.state_dict(), {**about, **own})
 
 
-def load(path: Path) -> Trained:
+def load(path: Path, backbone: str | None = None) -> Trained:
     """A model from a file of ours, a checkpoint or an exported one, or from one of the published network.
 
-    Of an exported file it is the network alone, without temperature and further views.
+    Of an exported file it is the network alone, without temperature and further views. ``backbone`` is the import path
+    that may be called, for a model whose backbone is none of ours.
 
     Raises:
-        CheckpointError: missing, truncated, of another program, or its weights do not fit its own settings.
+        CheckpointError: missing, truncated, of another program, its weights do not fit its own settings, or its
+            backbone has an import path other than ``backbone``.
     """
-    if path.suffix in (".safetensors", ".onnx"):
-        tensors, about = read_tensors(path) if path.suffix == ".safetensors" else read_weights(path)
+    suffix = path.suffix.lower()
+    if suffix in (".safetensors", ".onnx"):
+        tensors, about = read_tensors(path) if suffix == ".safetensors" else read_weights(path)
         if about.get("format") == FORMAT:
-            if about["labels"] != NAMES:
-                raise CheckpointError(f"{path}: its labels are {about['labels']}, expected {NAMES}")
-            # A copy of initial weights may be gone by now, and the file's own weights replace them anyway.
-            about["model"]["backbone"]["initial"] = None
-            model = RAN(parse(ModelConfig, about["model"], str(path)))
+            model = _build(path, about, backbone)
             _fill(model, tensors, path)
             return Trained(model, {"file": path.name, **about})
         if about.get("format") == STATE_FORMAT:
             raise CheckpointError(f"{path}: the state that a run resumes from; its model is best.safetensors beside it")
     return load_published(path)
+
+
+def _build(path: Path, about: dict[str, Any], backbone: str | None) -> RAN:
+    """The network that a file of ours describes, with random weights."""
+    if about.get("labels") != NAMES:
+        raise CheckpointError(f"{path}: its labels are {about.get('labels')}, expected {NAMES}")
+    try:
+        config = ModelConfig.model_validate(about.get("model"))
+        # A copy of initial weights may be gone by now, and the file's own weights replace them anyway.
+        config = config.model_copy(update={"backbone": config.backbone.model_copy(update={"initial": None})})
+        about["model"] = config.model_dump(mode="json")
+        if (name := config.backbone.name) not in (*BUILT_IN, backbone):
+            raise CheckpointError(
+                f"{path}: its backbone is made by calling {name} with {config.backbone.arguments}, which runs code "
+                f"from outside of ranfer; if you trust the file, add --backbone {name}"
+            )
+        return RAN(config)
+    except (ValidationError, ConfigError) as error:
+        reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
+        raise CheckpointError(f"{path}: its settings describe no network ({reason})") from error
 
 
 def load_published(path: Path) -> Trained:
@@ -181,7 +202,7 @@ def load_published(path: Path) -> Trained:
 
 
 def _fill(model: RAN, tensors: Mapping[str, Tensor], path: Path) -> None:
-    if path.suffix == ".onnx":  # a graph has constants of its own, and no counters of batches
+    if path.suffix.lower() == ".onnx":  # a graph has constants of its own, and no counters of batches
         own = model.state_dict()
         counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}
         tensors = counters | {name: value for name, value in tensors.items() if name in own}
@@ -200,9 +221,9 @@ def read_named(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing, truncated, no such file, or one that would need code to be executed.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         state: Any = read_tensors(path)[0]
-    elif path.suffix == ".onnx":
+    elif path.suffix.lower() == ".onnx":
         state = read_weights(path)[0]
     else:
         try:
@@ -231,9 +252,9 @@ def description(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: missing or truncated.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return read_tensors(path, of=())[1]
-    return read_weights(path)[1] if path.suffix == ".onnx" else {}
+    return read_weights(path)[1] if path.suffix.lower() == ".onnx" else {}
 
 
 def go_on_from(model: RAN, path: Path) -> ModelConfig:
@@ -248,7 +269,7 @@ def go_on_from(model: RAN, path: Path) -> ModelConfig:
     Raises:
         CheckpointError: as of :func:`load`, or the networks differ.
     """
-    given = load(path).model
+    given = load(path, model.config.backbone.name).model
     tensors = given.state_dict()
     if given.config.attention == "none" != model.config.attention:
         own = model.state_dict()

@@ -263,7 +263,7 @@ def judge(run: Run, judges: Judges, bars: Bars) -> None:
     Raises:
         RanferError: the model cannot be read or gives no probabilities, or a face cannot be read.
     """
-    trained = load(run.folder / BEST)
+    trained = load(run.folder / BEST, run.config.model.backbone.name)
     trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
     # Its own intervals are not used: one replicate makes them cheap.
     with bars() as progress:

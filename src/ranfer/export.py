@@ -49,18 +49,20 @@ class Graph(nn.Module):
         return outputs if shared is None else (*outputs, shared.expand(faces.shape[0], -1, -1))
 
 
-def load_mean(paths: Sequence[Path]) -> Trained:
+def load_mean(paths: Sequence[Path], backbone: str | None = None) -> Trained:
     """The model of a file, or one whose weights are the mean of several; what it tells of itself is that of the last.
+
+    ``backbone`` as in :func:`ranfer.checkpoint.load`.
 
     Raises:
         CheckpointError: as of :func:`ranfer.checkpoint.load`, or the networks differ.
     """
-    *others, mean = map(load, paths)
+    *others, mean = (load(path, backbone) for path in paths)
     if not others:
         return mean
     for path, other in zip(paths, others, strict=False):
         if other.model.config != mean.model.config:
-            raise CheckpointError(f"{path}: another network than that of {paths[-1]}, and their mean would be none")
+            raise CheckpointError(f"{path}: its network is not that of {paths[-1]}, so their weights have no mean")
     states = [trained.model.state_dict() for trained in (*others, mean)]
     mean.model.load_state_dict(
         {

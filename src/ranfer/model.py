@@ -95,7 +95,9 @@ class RAN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = build_backbone(config.backbone, config.channels, config.resolution)
+        cropped = config.cut == "image" and config.regions.scheme != "none"
+        seen = (config.region_size if cropped else None) or config.resolution  # pixels of what the backbone sees
+        self.backbone = build_backbone(config.backbone, config.channels, seen)
         self.cut = CUTS.index(config.cut)
         if self.cut >= len(self.backbone.steps):
             raise ConfigError(
@@ -153,8 +155,10 @@ class RAN(nn.Module):
         what comes out: p ** (1 / temperature), normalised.
 
         Raises:
-            ConfigError: six views of faces with regions of their own.
+            ConfigError: six views of faces with regions of their own, or another number of views.
         """
+        if views not in (1, 2, 6):
+            raise ConfigError(f"expected 1, 2 or 6 views of a face, got {views}")
         if views == 6 and self.boxes is None:
             raise ConfigError(
                 "turned views need regions that all faces share: those of one face would have to turn with it"
@@ -166,21 +170,26 @@ class RAN(nn.Module):
             logits.append(self(images.flip(-1), None if boxes is None else mirrored(boxes), mask).logits)
         mean = mean_of(logits)
         if views == 6:
-            mean = self._look_again(images, mean, mask)
+            assert boxes is not None
+            mean = self._look_again(images, mean, boxes, mask)
         return (mean / temperature).softmax(dim=1), out
 
     def _look_again(
-        self, images: Float[Tensor, "b c s s"], mean: Float[Tensor, "b 8"], mask: Bool[Tensor, "b r"] | None
+        self,
+        images: Float[Tensor, "b c s s"],
+        mean: Float[Tensor, "b 8"],
+        boxes: Float[Tensor, "k r 4"],
+        mask: Bool[Tensor, "b r"] | None,
     ) -> Float[Tensor, "b 8"]:
         """Logarithms of mean probabilities over two views; over six where those are unsure."""
-        assert self.boxes is not None
         unsure = (mean.amax(dim=1) < math.log(SURE)).nonzero()[:, 0]
         if torch.compiler.is_exporting():
             torch._check(unsure.shape[0] > 0)  # the tracer must choose; what it traces serves none of them, too
         mask = None if mask is None else mask[unsure]
+        boxes = boxes if len(boxes) == 1 else boxes[unsure]
         views = [turned(images, degrees)[unsure] for degrees in (TURN, -TURN)]
-        logits = [self(view, self.boxes, mask).logits for view in views]
-        logits += [self(view.flip(-1), mirrored(self.boxes), mask).logits for view in views]
+        logits = [self(view, boxes, mask).logits for view in views]
+        logits += [self(view.flip(-1), mirrored(boxes), mask).logits for view in views]
         six = mean_of([mean[unsure], mean[unsure], *logits])
         return mean.index_copy(0, unsure, six)
 

@@ -26,6 +26,7 @@ from ranfer.vocab import Attributes, Box, Expression, Occlusion
 
 LINES, ABOUT = "predictions.jsonl", "predictions.meta.json"
 DRAWN, SHEET = "drawn", "contact_sheet.jpg"  # annotated copies, in a folder of their own
+OWN = ".ranfer"  # an empty file in that folder: what lies there, and the sheet, were drawn by us
 GROWING = "unfinished-{}.jsonl"  # by a hash of the video's name
 
 
@@ -33,7 +34,22 @@ def is_drawing(path: Path) -> bool:
     """Whether a run of :func:`ranfer.predict.predict` drew this file into its folder."""
     real = Path(os.path.realpath(path))
     folder = real.parent if real.name == SHEET else real.parent.parent if real.parent.name == DRAWN else None
-    return folder is not None and (folder / ABOUT).exists()
+    return folder is not None and (folder / DRAWN / OWN).exists()
+
+
+def claim_drawings(folder: Path) -> None:
+    """Make the folder for drawings; those of earlier runs may be there.
+
+    Raises:
+        ConfigError: files that no run drew lie where drawings would, and might be lost.
+    """
+    drawn = folder / DRAWN
+    if (drawn / OWN).exists():
+        return
+    if (folder / SHEET).exists() or (drawn.exists() and any(drawn.iterdir())):
+        raise ConfigError(f"{folder}: holds {DRAWN}/ or {SHEET} of something else; choose another --out")
+    drawn.mkdir(parents=True, exist_ok=True)
+    (drawn / OWN).touch()
 
 
 def to_lines(

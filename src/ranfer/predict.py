@@ -11,6 +11,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -19,7 +20,7 @@ from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.files import appearing
 from ranfer.images import decode_image
-from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, read_pictures, to_face
+from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings, read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
 from ranfer.summary import Summary, summarise
 from ranfer.tables import Format, check_format, write_table
@@ -77,17 +78,19 @@ def predict(
         complain: called with a line for each input that cannot be read, or could not be in an earlier run.
 
     Raises:
-        ConfigError: the folder holds predictions with other settings, or Parquet cannot be written.
+        ConfigError: the folder holds predictions with other settings, Parquet cannot be written, or files that no run
+            drew lie where drawings would.
         DataError: the folder's predictions are damaged otherwise than by a stop.
     """
     check_format(form)
+    if draw:
+        claim_drawings(folder)
     again = set(map(str, inputs))
     settings = {**recognizer.settings(), "fps": fps}
     with Results(folder, settings, recognizer.description, again) as results:
         for error in filter(None, results.done.values()):
             complain(f"{error} (in an earlier run; to try again, remove its lines from {results.path})")
         if draw:
-            (folder / DRAWN).mkdir(exist_ok=True)
             _draw_earlier(results.path, folder, fps, complain)
         waiting = [path for path in inputs if str(path) not in results.done]
         sizes = {path: announced(path, fps).frames if is_video(path) else 1 for path in inputs}
@@ -174,8 +177,9 @@ def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
         return _Looked(view, recognizer.find(image), fit(image) if draw else None)
     except ImageError as error:
         return _Looked(view._replace(error=str(error)), [])
-    except MemoryError:
-        return _Looked(view._replace(error=f"{view.path}: the picture is too large for the memory that is left"), [])
+    except (MemoryError, cv2.error) as error:  # OpenCV has an error of its own where memory is short
+        reason = " ".join(str(error).split())
+        return _Looked(view._replace(error=f"{view.path}: cannot be searched, or memory is short ({reason})"), [])
 
 
 def _drawn(view: _View, folder: Path) -> Path:

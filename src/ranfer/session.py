@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 METADATA_KEY = "ranfer"  # a file of ours has this key in its metadata: a JSON object that describes the model
 CPU = "CPUExecutionProvider"
-GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider")
+GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider")
 
 
 def providers() -> list[str]:
@@ -38,12 +38,14 @@ def session_options(threads: int | None, of_any_shape: bool = False) -> ort.Sess
     return options
 
 
-def open_session(path: Path, threads: int | None = None, of_any_shape: bool = False) -> ort.InferenceSession:
+def open_session(
+    path: Path, threads: int | None = None, of_any_shape: bool = False, on_cpu: bool = False
+) -> ort.InferenceSession:
     """An ONNX file, ready to run; ``threads`` None leaves their number to the runtime.
 
     It runs on a GPU where the installed runtime has a provider for one. A provider that does not start (no driver, no
     CUDA) is one warning, and the file runs on what is left: the CPU at the least. A file whose inputs are
-    ``of_any_shape`` runs on the CPU, since a GPU provider would plan anew at every call.
+    ``of_any_shape`` runs on the CPU, since a GPU provider would plan anew at every call; ``on_cpu``, any file does.
 
     Raises:
         CheckpointError: the file is missing, or is no ONNX that the runtime can load.
@@ -51,7 +53,7 @@ def open_session(path: Path, threads: int | None = None, of_any_shape: bool = Fa
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     options = session_options(threads, of_any_shape)
-    wanted = [CPU] if of_any_shape else providers()
+    wanted = [CPU] if of_any_shape or on_cpu else providers()
     reason = "the runtime cannot load it"  # it leaves such a provider out without an exception
     try:
         try:

@@ -34,7 +34,7 @@ class Teachers:
 
     def __init__(self, paths: Sequence[Path], learner: ModelConfig, fabric: lightning_fabric.Fabric) -> None:
         self._fabric = fabric
-        self._models = [load(path).model.to(fabric.device).eval() for path in paths]
+        self._models = [load(path, learner.backbone.name).model.to(fabric.device).eval() for path in paths]
         for path, model in zip(paths, self._models, strict=True):
             if (model.config.size, model.config.channels) != (learner.size, learner.channels) or model.boxes is None:
                 raise ConfigError(

@@ -83,10 +83,13 @@ def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
         count, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
         slack = min(max(SLACK, ROUNDED * fps), 0.99)
         step = 1 / rate if rate > 0 else 0.04
-        number, slot, before, offset = 0, -1, -step, 0.0
+        number, slot, before, offset, moves = 0, -1, -step, 0.0, False
         while video.grab():
             time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000 + offset
-            if time <= before:  # a file without times, or one whose clock starts again
+            moves |= number > 0 and time > before
+            if before - 1.5 * step < time <= before and moves:  # two frames of one time, or out of order
+                time = before + step / 2
+            elif time <= before:  # a file without times, or one whose clock starts again
                 offset += before + step - time
                 time = before + step
             before = time
@@ -124,10 +127,17 @@ def write_video(path: Path, pictures: Iterable[UInt8[np.ndarray, "h w 3"]], fps:
     try:
         if not video.isOpened():
             raise ImageError(f"{path}: the video cannot be written")
+        written = 0
         for picture in chain([first], remaining):
             fitting = picture if picture.shape[1::-1] == size else cv2.resize(picture, size)
             video.write(cv2.cvtColor(fitting, cv2.COLOR_RGB2BGR))
-        video.release()
+            written += 1
+        video.release()  # tells of no error, be the disk full
+        made = cv2.VideoCapture(str(partial), cv2.CAP_FFMPEG)
+        there = int(made.get(cv2.CAP_PROP_FRAME_COUNT)) if made.isOpened() else 0
+        made.release()
+        if there != written:
+            raise ImageError(f"{path}: the video cannot be written: {there} of {written} frames are there")
         partial.replace(path)
     finally:
         video.release()

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from ranfer.cli.annotate import annotate
-from ranfer.cli.console import Commands, File, err, need_pytorch, out, progress_bars
+from ranfer.cli.console import Backbone, Commands, File, err, need_pytorch, out, progress_bars
 from ranfer.cli.data import data
 from ranfer.cli.evaluate import evaluate
 from ranfer.errors import ConfigError
@@ -193,12 +193,14 @@ def export(
         ),
     ] = 1,
     full: Annotated[bool, typer.Option("--float32", help="Keep weights as float32, in twice the space.")] = False,
+    backbone: Backbone = None,
 ) -> None:
     """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
     need_pytorch("export")
     from ranfer.calibration import calibrate, calibration_of
     from ranfer.export import export, load_mean
     from ranfer.files import spare
+    from ranfer.onnx_file import round_weights
 
     if file.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {file}: expected the name of an ONNX file, which ends in .onnx")
@@ -207,8 +209,10 @@ def export(
         raise ConfigError("give only one of --calibrate and --calibrate-as")
     if views not in (1, 2, 6):
         raise ConfigError(f"--views must be 1, 2 or 6, got {views}")
-    trained = load_mean(weights)
+    trained = load_mean(weights, backbone)
     trained.views = views
+    if not full:
+        round_weights(trained.model)  # before calibration, which is to be that of the weights in the file
     fitted = None
     if data is not None:
         with progress_bars() as progress:

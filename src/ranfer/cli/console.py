@@ -54,16 +54,21 @@ class Commands(TyperGroup):
 Data = Annotated[str, typer.Option("--data", help="Dataset as FORMAT:PATH, for example ferplus:faces.zip.")]
 LabelRule = Annotated[Literal["majority", "probability"], typer.Option(help="How votes become the label of a face.")]
 File = Path | None
+Backbone = Annotated[
+    str | None,
+    typer.Option(metavar="IMPORT.PATH", help="A backbone from outside of ranfer that the checkpoint may call."),
+]
+TRAIN = ("torch", "safetensors", "lightning_fabric", "tensorboard", "onnxscript")  # modules of the extra
 
 
 def need_pytorch(what: str) -> None:
     """Say in a line what a light install lacks.
 
     Raises:
-        ConfigError: PyTorch is not installed.
+        ConfigError: PyTorch is not installed, or something else of the extra ``train``.
     """
-    if find_spec("torch") is None:
-        raise ConfigError(f"{what}: needs PyTorch, which pip install 'ranfer[train]' brings")
+    if missing := [name for name in TRAIN if find_spec(name) is None]:
+        raise ConfigError(f"{what}: needs {missing[0]}, which pip install 'ranfer[train]' installs")
 
 
 def tell_unreadable(lines: Collection[str]) -> None:

@@ -6,7 +6,7 @@ Pixel coordinates count from the picture's upper left corner: the first pixel sp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,8 +66,9 @@ class MTCNN:
     Args:
         min_face: side of the smallest face to find, in pixels, 12 or more.
         thresholds: score that a candidate must pass in each of the three stages.
-        max_pixels: a larger picture is first shrunk to so many pixels, which bounds time and memory; ``min_face``
-            then counts pixels of the shrunk picture. Faces are always reported in pixels of the picture as it came.
+        max_pixels: a larger picture is first shrunk to so many pixels, and is not turned where that would make more
+            than three times as many of it, which bounds time and memory; ``min_face`` then counts pixels of the
+            shrunk picture. Faces are always reported in pixels of the picture as it came.
         threads: of each network; None leaves their number to the runtime.
 
     Raises:
@@ -104,7 +105,9 @@ class MTCNN:
         """Which candidates are faces, by R-Net and O-Net; best first."""
         if len(candidates) == 0:
             return []
-        passes = [self._see(image, candidates, angle) for angle in ANGLES]
+        # A long strip, turned, would be mostly margin.
+        angles = [angle for angle in ANGLES if math.prod(_turned(image.shape[:2], angle)[1]) <= 3 * self.max_pixels]
+        passes = [self._see(image, candidates, angle) for angle in angles]
         boxes, scores, points = (np.concatenate(parts) for parts in zip(*passes, strict=True))
         return [
             Detection(tuple(boxes[i].tolist()), float(scores[i]), points[i])
@@ -200,21 +203,32 @@ def shrink_to(
     return small, (width / small.shape[1], height / small.shape[0])
 
 
+def _turned(shape: Sequence[int], angle: float) -> tuple[Float[np.ndarray, "2 3"], list[int]]:
+    """The map from pixels of a picture to those of the picture turned clockwise by degrees, and its width and height.
+
+    ``shape`` is the height and width of the picture.
+
+    >>> _turned((100, 40), 90)[1]
+    [100, 40]
+    """
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = np.array([[cos, -sin], [sin, cos]])
+    height, width = shape
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ turn.T
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return np.column_stack([turn, -low]), np.ceil(np.round(high - low, 6)).astype(int).tolist()
+
+
 def _turn(
     image: UInt8[np.ndarray, "h w 3"], angle: float
 ) -> tuple[UInt8[np.ndarray, "turned_h turned_w 3"], Float[np.ndarray, "2 3"]]:
     """The whole picture turned clockwise by degrees, and the map from its pixels to those of the turned one."""
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    turn = np.array([[cos, -sin], [sin, cos]])
-    height, width = image.shape[:2]
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ turn.T
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    to_turned = np.column_stack([turn, -low])
+    to_turned, size = _turned(image.shape[:2], angle)
     if angle == 0:
         return image, to_turned
     # OpenCV counts from the centre of the first pixel: hence the halves.
+    turn = to_turned[:, :2]
     shift = to_turned[:, 2] + turn @ (0.5, 0.5) - 0.5
-    size = np.ceil(high - low).astype(int).tolist()
     return cv2.warpAffine(image, np.column_stack([turn, shift]), size, borderValue=(MARGIN,) * 3), to_turned
 
 
