@@ -221,7 +221,7 @@ def test_a_file_does_not_decide_which_code_runs(tmp_path):
         CheckpointError, match=r"m.safetensors: its backbone is made by calling test_model.plain_network"
     ):
         load(file)
-    with pytest.raises(CheckpointError, match="if you trust the file, add --backbone test_model.plain_network"):
+    with pytest.raises(CheckpointError, match=r"if you trust the file, add --backbone test_model.plain_network"):
         load(file, "os.system")
     assert load(file, "test_model.plain_network").model.config == made
 

@@ -217,7 +217,7 @@ def test_a_backbone_is_made_for_the_crops_that_it_will_see():
     backbone = BackboneConfig(name=f"{__name__}.OfOneSize", arguments={"size": 24})
     network = RAN(ModelConfig(backbone=backbone, region_size=24))
     assert network(torch.rand(2, 1, 48, 48)).logits.shape == (2, 8)
-    with pytest.raises(ConfigError, match="no feature for images of 1 channel.* and 48 pixels"):
+    with pytest.raises(ConfigError, match=r"no feature for images of 1 channel.* and 48 pixels"):
         RAN(ModelConfig(backbone=backbone, region_size=24, regions=RegionsConfig(scheme="none"), attention="none"))
 
 

@@ -166,7 +166,7 @@ def test_pictures_that_no_run_drew_are_not_lost_to_drawings(recognizer, photos, 
     mine = tmp_path / "out" / name
     mine.parent.mkdir(parents=True)
     shutil.copy(photos[0], mine)
-    with pytest.raises(ConfigError, match="holds drawn/ or contact_sheet.jpg of something else"):
+    with pytest.raises(ConfigError, match=r"holds drawn/ or contact_sheet.jpg of something else"):
         predict(recognizer, [mine], tmp_path / "out", draw=True)
     assert mine.read_bytes() == photos[0].read_bytes()
     assert list_inputs([str(tmp_path / "out")]).files == [mine]  # and is an input as any other
