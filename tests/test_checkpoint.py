@@ -98,7 +98,7 @@ def test_a_published_classifier_of_other_expressions_is_refused(tmp_path):
     save_file(
         {k: v[:7] if k.startswith("fc.") else v for k, v in published_weights().items()}, tmp_path / "p.safetensors"
     )
-    with pytest.raises(CheckpointError, match=r"p.safetensors: answers 7 expressions; expected 8"):
+    with pytest.raises(CheckpointError, match=r"p.safetensors: its classifier has 7 outputs; expected 8"):
         load(tmp_path / "p.safetensors")
 
 

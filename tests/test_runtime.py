@@ -285,7 +285,7 @@ def test_a_wrong_input_description_is_one_error_that_names_the_key(tmp_path, pre
 
 def test_what_the_file_does_not_tell_must_be_said(tmp_path):
     file = classifier(tmp_path / "m.onnx", shape=("b", 1, "h", "w"), weights=np.ones((6, 8)))
-    with pytest.raises(ConfigError, match="does not tell size: say so with --preprocess"):
+    with pytest.raises(ConfigError, match="does not specify size: give it with --preprocess"):
         OnnxClassifier(file, EIGHT)
     model = OnnxClassifier(file, EIGHT, "size=3x2, output=logits")
     assert model.input.size == (3, 2)

@@ -16,7 +16,7 @@ from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED
 
 SIZE = 48  # pixels of a face as the network sees it, grey
-GRID = 6  # the face is divided into so many rows and columns, each of which may be covered
+GRID = 6  # rows and columns of cells into which the face is divided; each cell may be covered
 WIDTHS = (32, 64, 128, 128)
 DEGREES = 45.0  # a pose of 1 inside the network
 

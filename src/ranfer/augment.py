@@ -99,7 +99,7 @@ def rectangles(images: Float[Tensor, "b c h w"], side: Float[Tensor, "2 b"]) -> 
 def mix(
     images: Float[Tensor, "b c h w"], targets: Float[Tensor, "b k"], config: AugmentConfig
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k"]]:
-    """Mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019) with the batch in another order; of both, one by lot."""
+    """Mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019) with the batch in another order; of both, one at random."""
     kinds = [kind for kind in ("mixup", "cutmix") if getattr(config, kind) > 0]
     if not kinds:
         return images, targets

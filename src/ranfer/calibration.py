@@ -93,7 +93,7 @@ def calibration_of(path: Path, model: Mapping[str, Any], views: int) -> Calibrat
     if told is None:
         raise CheckpointError(f"{path}: expected a file that ranfer export wrote")
     if told.get("trust") is None:
-        raise ConfigError(f"{path}: was not calibrated, and has nothing to take over")
+        raise ConfigError(f"{path}: was not calibrated")
     if (_network(told.get("model", {})), told.get("views")) != (_network(model), views):
         raise ConfigError(f"{path}: another network, or other --views; its calibration would mean nothing")
     try:

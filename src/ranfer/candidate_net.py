@@ -47,7 +47,7 @@ class CandidateNet(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "b 1 48 48"]) -> Judged:
-        """Grey images in [0, 1]; brightness and, all but for flat ones, contrast of each are levelled first."""
+        """Grey images in [0, 1]; the brightness of each, and its contrast unless it is flat, are levelled first."""
         mean, spread = images.mean((2, 3), keepdim=True), images.std((2, 3), correction=0, keepdim=True)
         odds, square, points = self.head(self.backbone((images - mean) / (spread + 0.05))).split((1, 3, 10), dim=1)
         return Judged(odds[:, 0], square, points.unflatten(1, (5, 2)))

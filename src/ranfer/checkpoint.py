@@ -170,7 +170,9 @@ def load_published(path: Path) -> Trained:
     """
     tensors = read_named(path)
     if "fc.weight" in tensors and len(tensors["fc.weight"]) != len(Expression):
-        raise CheckpointError(f"{path}: answers {len(tensors['fc.weight'])} expressions; expected {len(Expression)}")
+        raise CheckpointError(
+            f"{path}: its classifier has {len(tensors['fc.weight'])} outputs; expected {len(Expression)}"
+        )
     renamed = {}
     for key, tensor in tensors.items():
         match key.split("."):

@@ -151,7 +151,7 @@ class RAN(nn.Module):
         """Probabilities of the expressions, and what :meth:`forward` gives for the faces.
 
         They are the mean over ``views`` of each face: 1, the face; 2, and its mirror image; 6, and both turned by
-        ``TURN`` either way, but for faces of which the first two views are sure (``SURE``). The temperature sharpens
+        ``TURN`` either way, unless the first two views are sure of the face (``SURE``). The temperature sharpens
         what comes out: p ** (1 / temperature), normalised.
 
         Raises:

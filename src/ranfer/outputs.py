@@ -145,7 +145,7 @@ _Sides = tuple[_Number, _Number, _Number, _Number]
 
 
 class _Place(BaseModel):
-    """What every line holds but for those of errors; its source may have a name that is no text for pydantic."""
+    """What every line holds, except those of errors; its source may have a name that is no text for pydantic."""
 
     frame: _Whole
     time: _Number | None
@@ -238,7 +238,7 @@ class Results:
             raise
 
     def write(self, source: str, faces: Sequence[Face]) -> None:
-        """Append what was found in a picture; it is out of our hands on return."""
+        """Append what was found in a picture; it has been passed to the operating system on return."""
         self._append(source, to_lines(source, faces), None)
 
     def write_error(self, source: str, message: str) -> None:

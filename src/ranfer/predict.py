@@ -65,7 +65,7 @@ def predict(
     progress: Callable[[int, int], None] = lambda done, total: None,
     complain: Callable[[str], None] = lambda line: None,
 ) -> Summary:
-    """Recognise pictures and videos into ``predictions.jsonl`` of a folder, in their order, but for those that it has.
+    """Recognise pictures and videos into ``predictions.jsonl`` of a folder, in their order, except those that it has.
 
     An input that cannot be read gets a line of its own, and the rest goes on. Stopped at any moment, by Ctrl-C or
     worse, the next call with the same settings goes on from there, within a video too.

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, overload
@@ -239,11 +240,21 @@ class Recognizer:
             said, seen = self._parts.model(pixels, ids), self._parts.attributes(pixels)
             if not np.isfinite(said.probabilities).all():
                 raise CheckpointError(f"{self.description['file']}: its probabilities are not finite numbers")
-            faces |= {place: self._face(flat[place].detection, said, seen, row) for row, place in enumerate(places)}
-        in_order = iter(range(len(flat)))
-        return [[faces[next(in_order)] for _ in picture] for picture in found]
+            visible = None if said.boxes is None else seen.visibility(said.boxes)
+            faces |= {
+                place: self._face(flat[place].detection, said, seen, visible, row) for row, place in enumerate(places)
+            }
+        ends = list(accumulate(map(len, found)))
+        return [[faces[place] for place in range(end - len(part), end)] for part, end in zip(found, ends, strict=True)]
 
-    def _face(self, detection: Detection, said: Prediction, seen: Estimate, row: int) -> Face:
+    def _face(
+        self,
+        detection: Detection,
+        said: Prediction,
+        seen: Estimate,
+        visible: Float[np.ndarray, "b r"] | None,
+        row: int,
+    ) -> Face:
         kept = normalised(said.probabilities[row, [expression.column for expression in self._classes]])
         expression, probability = self._classes[int(kept.argmax())], float(kept.max())
         pose = Pose(*map(float, seen.pose[row]))
@@ -256,9 +267,9 @@ class Recognizer:
             *if_covered(occlusion),
         ]
         regions: tuple[Region, ...] = ()
-        if said.weight is not None and said.boxes is not None:
-            visible = seen.visibility(said.boxes)[row].tolist()
-            parts = zip(self.regions, said.boxes[row].tolist(), said.weight[row].tolist(), visible, strict=True)
+        if said.weight is not None and said.boxes is not None and visible is not None:
+            columns = said.boxes[row].tolist(), said.weight[row].tolist(), visible[row].tolist()
+            parts = zip(self.regions, *columns, strict=True)
             regions = tuple(Region(name, Box(*box), weight, share) for name, box, weight, share in parts)
         return Face(
             box=detection.box,

@@ -128,7 +128,7 @@ def describe_input(session: ort.InferenceSession, preprocess: str, path: Path) -
         given[key] = value
     if missing := [key for key in ("size", "channels", "layout") if key not in given and key not in told]:
         shape = session.get_inputs()[0].shape
-        raise ConfigError(f"{path}: its input {shape} does not tell {', '.join(missing)}: say so with --preprocess")
+        raise ConfigError(f"{path}: its input {shape} does not specify {', '.join(missing)}: give it with --preprocess")
     description = parse(InputDescription, {**told, **given}, f"--preprocess {preprocess}")
     _check_fits(description, session, path)
     return description

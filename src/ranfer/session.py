@@ -25,7 +25,7 @@ def providers() -> list[str]:
 
 
 def session_options(threads: int | None, of_any_shape: bool = False) -> ort.SessionOptions:
-    """With so many threads (None: the runtime decides); ``of_any_shape`` where inputs change theirs at every call."""
+    """Threads: None leaves their number to the runtime; ``of_any_shape`` where input shapes change at every call."""
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors; warnings about a graph help nobody who did not write it
     if threads is not None:

@@ -46,7 +46,7 @@ BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
 
 class LossError(RanferError):
-    """Training has left the numbers; the message says where, and what to try."""
+    """The loss became NaN or infinite; the message says where, and what to try."""
 
 
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:

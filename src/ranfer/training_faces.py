@@ -40,7 +40,7 @@ class Faces:
     points: Float[Tensor, "n 5 2"] | None = None
 
     def on(self, device: torch.device) -> Faces:
-        """These faces on a device, but for pixels that lie on the disk: their batches go there one by one."""
+        """These faces on a device; pixels that lie on the disk stay there, and go to the device batch by batch."""
         pixels = self.pixels if self.mapped else self.pixels.to(device)
         points = None if self.points is None else self.points.to(device)
         return replace(self, pixels=pixels, targets=self.targets.to(device), points=points)

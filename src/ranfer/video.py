@@ -1,4 +1,4 @@
-"""The frames of a video, so many a second, upright and in RGB; or one clear error where that cannot be."""
+"""The frames of a video at a chosen rate, upright and in RGB; or one clear error."""
 
 from __future__ import annotations
 

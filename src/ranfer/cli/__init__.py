@@ -28,7 +28,7 @@ def _show_version(wanted: bool) -> bool:
     return wanted
 
 
-@app.callback(help="Facial expression recognition that means to stay right when a face is turned or covered.")
+@app.callback(help="Facial expression recognition for non-frontal and occluded faces.")
 def ranfer(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
@@ -188,7 +188,7 @@ def export(
         int,
         typer.Option(
             metavar="1|2|6",
-            help="Judge a face in so many views, and take the mean: 2, with its mirror image, in twice the time; "
+            help="Number of views of a face whose answers are averaged: 2, with its mirror image, in twice the time; "
             "6, both turned a little either way, too, where two are unsure.",
         ),
     ] = 1,

@@ -40,7 +40,7 @@ class Detection:
         return (right - left) * (bottom - top)
 
     def zoomed(self, zoom: tuple[float, float]) -> Detection:
-        """The same face in a picture whose x and y are so many times as large."""
+        """The same face in a picture scaled by factors for x and y."""
         points = None if self.landmarks is None else self.landmarks * zoom
         return replace(self, box=tuple((np.array(self.box) * np.tile(zoom, 2)).tolist()), landmarks=points)
 
@@ -66,7 +66,7 @@ class MTCNN:
     Args:
         min_face: side of the smallest face to find, in pixels, 12 or more.
         thresholds: score that a candidate must pass in each of the three stages.
-        max_pixels: a larger picture is first shrunk to so many pixels, and is not turned where that would make more
+        max_pixels: a larger picture is first shrunk to this many pixels, and is not turned where that would make more
             than three times as many of it, which bounds time and memory; ``min_face`` then counts pixels of the
             shrunk picture. Faces are always reported in pixels of the picture as it came.
         threads: of each network; None leaves their number to the runtime.

@@ -73,7 +73,7 @@ class Both:
     second: Detector
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The first detector's faces, and then those of the second that lie by more than half beside each of these."""
+        """The first detector's faces, and those of the second that overlap none of these by more than half."""
         found = self.first(image)
         return [*found, *(face for face in self.second(image) if not any(same_face(face, other) for other in found))]
 

@@ -41,7 +41,7 @@ class Networks(NamedTuple):
 
 
 def open_networks(threads: int | None = None) -> Networks:
-    """The networks, on the CPU with so many threads each (None: the runtime decides), from the user's cache if there.
+    """The networks, on the CPU with ``threads`` each (None: the runtime decides), from the user's cache if there.
 
     Raises:
         CheckpointError: the distribution ``mtcnn`` is not installed, or its weights are not those of version 1.

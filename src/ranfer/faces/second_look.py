@@ -29,10 +29,9 @@ OFF, SIDES = 0.5, (-0.8, 0.4)  # how far from a candidate, in sides of it, and h
 
 
 class SecondLook:
-    """Finds the faces that MTCNN finds and the first look has hope of, and those that the second look is sure of.
+    """Returns the faces that both the first look and MTCNN accept, and those that the second look alone is sure of.
 
-    Of a face that is turned to a side, what MTCNN tells gives way to the frame that the second look tells. For any
-    thread.
+    For a face that is turned to a side, the frame of the second look replaces MTCNN's box and landmarks. Thread-safe.
 
     Args:
         first: proposes candidates.
