@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_the_last_of_repeated_rows_wins_with_its_pixels_in_the_tables(tables):
     assert "fer2013new.csv:15: fer0000001 again" in dataset.surprises[0]
 
 
-def test_votes_of_fer2013new_beside_or_in_a_layout_are_taken_in_every_form(drawn, folder, tmp_path):
+def test_votes_of_fer2013new_beside_or_in_a_layout_are_taken_in_every_form(drawn, folder, tmp_path, monkeypatch):
     own = shutil.copy(drawn["csv"] / "fer2013new.csv", tmp_path / "new.csv")
     edit(own, lambda lines: [lines[0], "Training,fer0000000.png,0,0,0,0,0,10,0,0,0,0", *lines[2:-1]])
     plain = zipped(folder, tmp_path / "own" / "faces.zip")
@@ -135,6 +136,10 @@ def test_votes_of_fer2013new_beside_or_in_a_layout_are_taken_in_every_form(drawn
         differ, lack = dataset.surprises
         assert "its votes are taken; FER2013Train/label.csv has others for 1 of 6 faces (fer0000000)" in differ
         assert "1 of 3 faces of FER2013Test/label.csv have no row here and keep the votes there" in lack
+    shutil.copy(own, folder.parent / "fer2013new.csv")
+    monkeypatch.chdir(folder)
+    assert open_ferplus(Path()).samples[0].votes == (0, 0, 0, 0, 0, 10, 0, 0, 0, 0)
+    (folder.parent / "fer2013new.csv").unlink()
     shutil.copy(own, folder)
     (folder / "new.csv").rename(folder / "fer2013new.csv")
     inside = open_ferplus(zipped(folder, tmp_path / "inside.zip"))

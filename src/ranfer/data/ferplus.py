@@ -87,7 +87,8 @@ def read_votes(path: Path) -> tuple[list[Sample | None], list[str]]:
 def _open_folder(path: Path) -> Dataset:
     folders = [path / folder for folder in FOLDERS.values() if (path / folder).is_dir()]
     files = {f"{folder.name}/{file.name}": Location(file) for folder in folders for file in folder.iterdir()}
-    votes = next((Location(file) for file in (path / VOTES, path.parent / VOTES) if file.is_file()), None)
+    around = (path, path.parent, path.resolve().parent)  # the parent of "." is "."
+    votes = next((Location(folder / VOTES) for folder in around if (folder / VOTES).is_file()), None)
     return _open_layout(path, files, votes, lambda location: read_file(location.path), decode_file)
 
 
