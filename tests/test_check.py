@@ -3,15 +3,17 @@
 import io
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from scipy.sparse.csgraph import connected_components
 
 from ranfer.data.check import check, print_report
-from ranfer.data.copies import NEAR, near_pairs
+from ranfer.data.copies import NEAR, join_near
 from ranfer.data.doctor_page import to_html
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.ferplus import open_ferplus
@@ -117,7 +119,7 @@ def test_the_report_is_plain_json(ill, healthy):
 def test_the_printed_report_shows_figures_beside_the_published_ones_and_names_what_is_wrong(ill):
     text = printed(check(ill))
     assert "16 (published 28,558)" in text
-    assert "1 blank faces" in text and "1 unreadable faces" in text
+    assert "1 blank face " in text and "1 unreadable face\n" in text
     assert text.rstrip().endswith("failed")
     for name in ("within train", "train and valid", "fer0000000 = fer0000001 = fer0000008", "fer0000022.png"):
         assert name in text
@@ -132,7 +134,7 @@ def test_the_page_shows_faces_or_none_and_escapes_names(ill):
     assert page.count("data:image/png;base64,") > 20 and "&lt;b&gt;odd" in page and "<b>odd" not in page
     assert "16 (published 28,558)" in page and "Some faces cannot be read" in page
     bare = to_html(report, odd, faces=False)
-    assert "<img" not in bare and "1 unreadable faces" in bare
+    assert "<img" not in bare and "1 unreadable face" in bare
 
 
 def test_near_copies_are_found_beside_exact_ones_and_other_faces_are_not(healthy, tmp_path):
@@ -148,7 +150,7 @@ def test_near_copies_are_found_beside_exact_ones_and_other_faces_are_not(healthy
     assert within.groups == 1
 
 
-def test_near_pairs_are_all_that_brute_force_finds():
+def test_near_hashes_are_joined_as_by_brute_force():
     generator = np.random.default_rng(0)
     hashes = generator.integers(0, 256, (60, 32), dtype=np.uint8)
     for row in range(0, 60, 3):
@@ -156,8 +158,23 @@ def test_near_pairs_are_all_that_brute_force_finds():
         bits[generator.choice(256, row // 2, replace=False)] ^= 1
         hashes[row + 1] = np.packbits(bits)
     distance = np.unpackbits(hashes[:, None] ^ hashes[None], axis=2).sum(axis=2)
-    expected = np.argwhere(np.triu(distance <= NEAR, 1))
-    assert len(expected) > 5 and np.array_equal(np.stack(near_pairs(hashes), axis=1), expected)
+    _, expected = connected_components(distance <= NEAR)
+    found = join_near(hashes)
+    assert 40 < len(set(expected.tolist())) < 55
+    assert np.array_equal(found[:, None] == found, expected[:, None] == expected)
+
+
+def test_many_hashes_that_are_alike_are_joined_without_a_list_of_their_pairs():
+    generator = np.random.default_rng(0)
+    bits = np.zeros((2000, 256), dtype=np.uint8)
+    bits[np.arange(2000), generator.integers(0, 256, 2000)] = 1
+    bits[1000:, 128:] ^= 1  # two crowds, far apart
+    tracemalloc.start()
+    found = join_near(np.packbits(bits, axis=1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(found[:1000].tolist())) == len(set(found[1000:].tolist())) == 1 and found[0] != found[-1]
+    assert peak < 20e6  # all pairs within the crowds took 300 MB
 
 
 def test_without_the_library_near_copies_are_said_not_to_be_looked_for(healthy, monkeypatch):

@@ -250,12 +250,16 @@ def findings(report: CheckReport) -> list[tuple[str, bool, Sequence[str]]]:
         if one.absent
     )
     found = (
-        ("surprises while reading", False, report.surprises),
-        ("blank faces (every pixel the same)", False, report.blank),
-        ("of the lists name faces that are not in the data", True, absent),
-        ("unreadable faces", True, report.unreadable),
+        ("surprise{s} while reading", False, report.surprises),
+        ("blank face{s} (every pixel the same)", False, report.blank),
+        ("list{s} with faces that are not in the data", True, absent),
+        ("unreadable face{s}", True, report.unreadable),
     )
-    return [(f"{len(lines):,} {title}", wrong, lines) for title, wrong, lines in found if lines]
+    return [
+        (f"{len(lines):,} {title.format(s='s' if len(lines) > 1 else '')}", wrong, lines)
+        for title, wrong, lines in found
+        if lines
+    ]
 
 
 def print_report(report: CheckReport, console: Console) -> None:

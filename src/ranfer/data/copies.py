@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -65,38 +65,41 @@ class CopyFinder:
         """Groups that near copies join, exact copies of these among them; copies that are only exact are left out."""
         if len(self._hashes) < 2:
             return []
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        members = list(self._groups.values())
-        first, second = near_pairs(np.array(self._hashes))
-        graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(members), len(members)))
-        _, component = connected_components(graph, directed=False)
-        joined: dict[int, list[int]] = defaultdict(list)
-        for place in np.unique([*first, *second]).astype(int):
-            joined[int(component[place])] += members[place]
-        return [sorted(group) for group in joined.values()]
+        joined: dict[int, list[list[int]]] = defaultdict(list)
+        for members, place in zip(self._groups.values(), join_near(np.array(self._hashes)).tolist(), strict=True):
+            joined[place].append(members)
+        return [sorted(chain(*groups)) for groups in joined.values() if len(groups) > 1]
 
 
-def near_pairs(hashes: UInt8[np.ndarray, "n 32"]) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """All pairs of rows that differ in at most ``NEAR`` bits, each once.
+def join_near(hashes: UInt8[np.ndarray, "n 32"]) -> Int[np.ndarray, " n"]:
+    """The number of the group of each row: groups are joined by rows that differ in at most ``NEAR`` bits.
 
-    Of 16 bands of 16 bits, two such rows share at least one: only rows that share a band are compared.
+    Of 16 bands of 16 bits, two such rows share at least one: only rows that share a band are compared, and only those
+    that no others have joined, so that many rows that are alike take neither long nor much memory.
     """
-    bands = np.ascontiguousarray(hashes).view(np.uint16)
-    found = set[tuple[int, int]]()
-    for band in bands.T:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    distinct, place = np.unique(hashes, axis=0, return_inverse=True)
+    n = len(distinct)
+    group = np.arange(n)
+    for band in np.ascontiguousarray(distinct).view(np.uint16).T:
         order = np.argsort(band, kind="stable")
-        step = 1
-        while (same := np.flatnonzero(band[order[step:]] == band[order[:-step]])).size:
-            one, other = order[same], order[same + step]
-            alike = np.unpackbits(hashes[one] ^ hashes[other], axis=1).sum(axis=1) <= NEAR
-            found.update(zip(one[alike].tolist(), other[alike].tolist(), strict=True))
-            step += 1
-            if step == len(order):
+        band = band[order]
+        same = np.arange(n)  # where rows begin that share the band with the one that stands `step` further on
+        for step in range(1, n):
+            same = same[same + step < n]
+            same = same[band[same] == band[same + step]]
+            if not same.size:
                 break
-    pairs = np.array(sorted({(min(pair), max(pair)) for pair in found}), dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+            one, other = order[same], order[same + step]
+            apart = group[one] != group[other]
+            one, other = one[apart], other[apart]
+            alike = np.unpackbits(distinct[one] ^ distinct[other], axis=1).sum(axis=1) <= NEAR
+            if alike.any():
+                links = coo_array((alike[alike], (group[one[alike]], group[other[alike]])), shape=(n, n))
+                group = connected_components(links, directed=False)[1][group]
+    return np.asarray(group[place.reshape(-1)])
 
 
 def count_copies(groups: Sequence[Sequence[int]], samples: Sequence[Sample], labels: Labels) -> tuple[Copies, ...]:
