@@ -119,8 +119,8 @@ def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
     Image.new("RGB", (2000, 1000)).save(tmp_path / "faces" / "fear" / "b.png")
     assert read_face(dataset, dataset.samples[1]).shape == (362, 724, 3)  # so that many photos fit into memory
     (tmp_path / "faces" / "fear" / "b.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 of 4 faces cannot be read: .*b\.png"):
-        answer(Sizes(), dataset, dataset.samples)
+    found = answer(Sizes(), dataset, dataset.samples)
+    assert found.ids == ("a", "c", "d") and list(found.unreadable) == ["b"]
 
 
 def test_the_table_of_classes_can_be_edited(put):
@@ -153,10 +153,11 @@ def test_a_name_that_is_no_text_gives_an_id_that_is(put, tmp_path):
 
 
 def test_what_is_left_out_is_told(put):
-    folder = put("train/happy/a.png", "train/loose.png", "extra/happy/b.png", "train/sad/.hidden.png")
+    folder = put("train/happy/a.png", "train/loose.png", "beside.png", "extra/happy/b.png", "train/sad/.hidden.png")
     surprises = "\n".join(opened(folder).surprises)
     assert "no split: " in surprises and "extra" in surprises
-    assert "no folder of a class: " in surprises and "loose.png" in surprises
+    assert "no folder of a class: " in surprises and "train/loose.png" in surprises
+    assert f"{folder}: left out, for they are in no split: {folder / 'beside.png'}" in surprises
 
 
 def test_refusals_name_what_is_wrong(put, tmp_path):
@@ -171,15 +172,24 @@ def test_refusals_name_what_is_wrong(put, tmp_path):
     }.items():
         with pytest.raises(DataError, match=message):
             opened(folder / name)
+    with pytest.raises(DataError, match="faces: every face is left out, because its class is ignored: x"):
+        opened(put("x/1.png", classes_yaml="x: ignore"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no pictures here; expected one of"):
         opened(tmp_path / "empty")
 
 
-def test_ids_that_are_names_of_files_are_found_in_our_own_predictions(put, tmp_path):
-    rows = "image,id,class\nx/1.png,{}1.png,joy\nx/2.png,{}.png,sad\n"
-    for ids, expected in ((("", "b"), ["1", "b"]), (("a/", "b/1"), ["a__1", "b__1"])):
-        dataset = opened(put("x/1.png", "x/2.png", t_csv=rows.format(*ids)) / "t.csv")
+@pytest.mark.parametrize("given", ["p1/1", "1.png", "p1\\1"])
+def test_an_id_that_is_written_as_a_file_is_refused(put, given):
+    folder = put("x/1.png", t_csv=f"image,id\nx/1.png,{given}\n")
+    with pytest.raises(DataError, match=r"t.csv:2: expected an id without folders and without the ending .*; where it"):
+        opened(folder / "t.csv")
+
+
+def test_ids_that_a_table_gives_stay_and_are_found_in_our_own_predictions(put, tmp_path):
+    rows = "image,id,class\nx/1.png,{},joy\ny/1.png,{},sad\n"
+    for ids, expected in ((("p 1", "1"), ["1", "p 1"]), (("", "1"), ["1", "x__1"]), (("", ""), ["x__1", "y__1"])):
+        dataset = opened(put("x/1.png", "y/1.png", t_csv=rows.format(*ids)) / "t.csv")
         assert [s.id for s in dataset.samples] == expected
         answers = tmp_path / "answers.csv"
         answers.write_text("id,expression\n" + "".join(f"{name},happiness\n" for name in expected))

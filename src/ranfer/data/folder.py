@@ -63,7 +63,8 @@ def open_folder(path: Path) -> Dataset:
 
     Raises:
         DataError: another layout, a class that stands for no expression (the message shows the table), missing
-            pictures, or a malformed line; the message has file and line.
+            pictures, a malformed line, an id that is written as a file, or no face but those that are ignored; the
+            message has file and line.
     """
     surprises: list[str] = []
     if path.is_dir():
@@ -86,6 +87,8 @@ def open_folder(path: Path) -> Dataset:
         else:
             votes = one_vote(expression)
             samples.append(Sample(face, picture.split, Location(picture.file), votes))
+    if not samples:
+        raise DataError(f"{path}: every face is left out, because its class is ignored: {first_few(ignored)}")
     surprises += [f"{base / CLASSES}: {n} faces of {name!r} are left out" for name, n in ignored.items()]
     order = list(dict.fromkeys([*SPLITS.values(), *(sample.split for sample in samples)]))
     samples.sort(key=lambda sample: (order.index(sample.split), sample.id))
@@ -136,6 +139,8 @@ def _walk(path: Path, surprises: list[str]) -> Iterator[_Picture]:
         return
     if len(set(splits.values())) < len(splits):
         raise DataError(f"{path}: two folders are the same split: {', '.join(folder.name for folder in splits)}")
+    if loose := [file for file in sorted(path.iterdir()) if _is_picture(file)]:
+        surprises.append(f"{path}: left out, for they are in no split: {first_few(loose)}")
     if others := [str(folder) for folder in folders if folder not in splits and any(_pictures(folder))]:
         surprises.append(f"{path}: left out, for they are no split: {first_few(others)}")
     for folder, split in splits.items():
@@ -212,10 +217,16 @@ def _rows(path: Path, surprises: list[str]) -> Iterator[tuple[str, dict[str, str
 
 def _ids(pictures: list[_Picture]) -> list[str]:
     """One id a picture, from what the rows say or else from the names of the files."""
-    names = [picture.id or picture.name for picture in pictures]
-    ids = [face_id(name) for name in names]
+    for picture in pictures:
+        if picture.id is not None and face_id(picture.id) != picture.id:  # lists and tables would name another face
+            raise DataError(
+                f"{picture.where}: expected an id without folders and without the ending of a picture, got "
+                f"{picture.id!r}; where it is left empty, it is made from the name of the file"
+            )
+    ids = [picture.id or face_id(picture.name) for picture in pictures]
     if len(set(ids)) < len(ids):
-        ids = [face_id(name.replace("\\", "/").strip("./").replace("/", "__")) for name in names]
+        paths = [picture.name.replace("\\", "/").strip("./").replace("/", "__") for picture in pictures]
+        ids = [picture.id or face_id(path) for picture, path in zip(pictures, paths, strict=True)]
     seen: dict[str, str] = {}
     for face, picture in zip(ids, pictures, strict=True):
         if face in seen:
