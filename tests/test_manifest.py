@@ -12,6 +12,7 @@ from layouts import RAFDB, write_rafdb, write_sfew
 from ranfer.data import manifest, open_dataset, stack_faces
 from ranfer.demo import PORTRAIT
 from ranfer.errors import ConfigError, DataError, ImageError
+from ranfer.faces.detectors import whole_picture
 from ranfer.files import write_text
 from test_cli import run
 
@@ -33,7 +34,12 @@ def test_faces_come_from_the_cache_as_from_their_files(opened, tmp_path, channel
     assert (stack_faces(ready, ready.samples[::2], channels, 24) == faces[::2]).all()
 
 
-def test_a_stopped_run_goes_on_where_it_stopped(opened, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("damaged", "changed"), [("", False), ("{damaged}\n", False), ("{}\n", False), ("[]\n", False), ("", True)]
+)
+def test_a_stopped_run_goes_on_where_it_stopped_unless_pictures_changed(
+    opened, tmp_path, monkeypatch, damaged, changed
+):
     monkeypatch.setattr(manifest, "CHUNK", 2)
 
     def stop(done):
@@ -43,11 +49,16 @@ def test_a_stopped_run_goes_on_where_it_stopped(opened, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3, progress=stop)
     assert not (tmp_path / "m.jsonl").exists()
-    for sample in opened.samples[:4]:
-        sample.location.path.write_bytes(b"what is done is not read again")
-    assert manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3) == ([], 0)
-    unreadable, _ = manifest.prepare(opened, tmp_path / "other.jsonl", 24, 3)
-    assert len(unreadable) == 4
+    log = tmp_path / "m.faces.log"
+    log.write_text(log.read_text() + damaged)
+    read = []
+    watched = replace(opened, decode=lambda location: read.append(location) or opened.decode(location))
+    if changed:
+        opened.samples[0].location.path.write_bytes(opened.samples[7].location.path.read_bytes())
+    assert manifest.prepare(watched, tmp_path / "m.jsonl", 24, 3) == ([], 0)
+    assert set(read) == {sample.location for sample in opened.samples[0 if changed else 4 :]}
+    ready = open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+    assert (stack_faces(ready, ready.samples, 3, 24) == stack_faces(opened, opened.samples, 3, 24)).all()
 
 
 def test_ctrl_c_ends_the_command_with_how_to_go_on(opened, tmp_path, monkeypatch):
@@ -117,6 +128,38 @@ def test_what_was_prepared_otherwise_is_not_replaced(opened, tmp_path):
         with pytest.raises(ConfigError, match="was prepared from other data or with other settings; choose another"):
             manifest.prepare(data, tmp_path / "m.jsonl", size, 3)
     assert [file.read_bytes() for file in manifest.manifest_files(tmp_path / "m.jsonl")] == before
+
+
+def test_faces_of_pictures_or_a_detector_that_changed_since_do_not_stand(opened, tmp_path, monkeypatch):
+    path, first = tmp_path / "m.jsonl", opened.samples[0].location.path
+    kept = first.read_bytes()
+    first.write_bytes(b"torn")
+    assert len(manifest.prepare(opened, path, 24)[0]) == 1
+    first.write_bytes(kept)  # mended, so that the same command finds it
+    assert manifest.prepare(opened, path, 24) == ([], 0)
+    first.write_bytes(opened.samples[7].location.path.read_bytes())
+    with pytest.raises(ConfigError, match=r"m.jsonl: pictures or the detector have changed since it was prepared"):
+        manifest.prepare(opened, path, 24)
+    first.unlink()
+    with pytest.raises(ConfigError, match="have changed since"):
+        manifest.prepare(opened, path, 24)
+    found = tmp_path / "found.jsonl"
+    manifest.prepare(opened, found, 24, detect=whole_picture)
+    (tmp_path / "weights").write_bytes(b"others")
+    first.write_bytes(kept)
+    manifest.prepare(opened, found, 24, detect=whole_picture)
+    monkeypatch.setattr(manifest, "weight_files", lambda name: [tmp_path / "weights"])
+    with pytest.raises(ConfigError, match="have changed since"):
+        manifest.prepare(opened, found, 24, detect=whole_picture)
+
+
+@pytest.mark.parametrize(("told", "unread"), [({"row": 0.0, "error": "gone"}, [0]), ({"error": None}, [])])
+def test_an_edited_error_counts_where_it_says_something(opened, tmp_path, told, unread):
+    path = tmp_path / "m.jsonl"
+    manifest.prepare(opened, path, 24)
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | told), *others]) + "\n")
+    assert sorted(manifest.open_manifest(path).broken) == unread
 
 
 def test_a_manifest_remembers_its_dataset_and_the_published_counts(opened, tmp_path):

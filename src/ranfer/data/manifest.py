@@ -22,7 +22,9 @@ from ranfer.data.textfiles import parse_objects, read_lines
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detector
+from ranfer.faces.detectors import weight_files
 from ranfer.files import claimed, write_text
+from ranfer.provenance import file_hash
 from ranfer.vocab import Expression, Location, Sample
 
 CHUNK = 256  # faces between two notes of what is done
@@ -32,7 +34,8 @@ VERSION = 3  # of how faces are framed and resized: another one makes old caches
 class _Notes(NamedTuple):
     """What lies beside a cache: that it is whole, and what it was made of.
 
-    key: of all that decides what is in it.  sha256: of each ``chunk`` of its faces.
+    key: of the settings and of what the dataset tells of each face.  sha256: of each ``chunk`` of its faces.
+    inputs: of what was read besides, as :func:`_inputs` has it.
     """
 
     key: str
@@ -43,6 +46,7 @@ class _Notes(NamedTuple):
     unreadable: int
     missed: int
     sha256: Sequence[str]
+    inputs: str = ""  # of a cache that is older than this field
 
 
 def prepare(
@@ -58,17 +62,18 @@ def prepare(
     With a detector the largest face of each picture is found and aligned; where there is none, the whole picture is
     kept as the face, and ``"found": 0`` among its attributes. An unreadable face keeps its line, with the error.
     Faces and lines are written chunk by chunk, in as many threads as there are processors, so that of n faces only
-    their samples are in memory. What was prepared with these settings before stands, unless faces were unreadable.
+    their samples are in memory. What was prepared with these settings before stands, unless faces were unreadable: then
+    all are read again, also where pictures were replaced since.
 
     Returns:
         A line for each unreadable face, and how many faces the detector missed.
 
     Raises:
         ConfigError: ``file`` is one of the dataset's, there is one that is no manifest or of other data or settings,
-            or another run is writing it.
+            pictures or the detector have changed since it was prepared, or another run is writing it.
     """
     spare_data(manifest_files(file), dataset)
-    key = _key(dataset, size, channels, detect is not None)
+    key, inputs = _key(dataset, size, channels, detect is not None), _inputs(dataset, detect)
     if file.exists():
         if not _is_manifest(file):
             raise ConfigError(f"{file}: holds something else than a manifest; choose another --out")
@@ -79,14 +84,19 @@ def prepare(
                     f"{file}: was prepared from other data or with other settings; choose another --out, or remove it"
                 )
             if not notes.unreadable:
+                if notes.inputs != inputs:
+                    raise ConfigError(
+                        f"{file}: pictures or the detector have changed since it was prepared; remove it to prepare "
+                        "them again, or choose another --out"
+                    )
                 return [], notes.missed
     file.parent.mkdir(parents=True, exist_ok=True)
     log = _beside(file, ".log")
     log.touch()
     with claimed(log):
         shape = (len(dataset.samples), size, size, channels)
-        digests = _write_faces(dataset, file, key, shape, detect, progress)
-        return _finish(dataset, file, key, shape, digests)
+        digests = _write_faces(dataset, file, f"{key} {inputs}", shape, detect, progress)
+        return _finish(dataset, file, key, inputs, shape, digests)
 
 
 def _write_faces(
@@ -99,7 +109,7 @@ def _write_faces(
 ) -> list[str]:
     """Fill the cache, and the log with a line a chunk, from where both end; gives the hashes of all chunks."""
     log, partial = _beside(file, ".log"), _partial(file)
-    going_on = partial.exists() and next(_chunks(log), {}).get("key") == key
+    going_on = partial.exists() and _key_of(log) == key
     faces = np.lib.format.open_memmap(partial, "r+" if going_on else "w+", np.uint8, None if going_on else shape)
     if hasattr(os, "posix_fallocate"):  # a full disk is an error now, and no signal while the faces are written
         with partial.open("r+b") as held:
@@ -141,13 +151,13 @@ def _frame(
 
 
 def _finish(
-    dataset: Dataset, file: Path, key: str, shape: tuple[int, int, int, int], digests: Sequence[str]
+    dataset: Dataset, file: Path, key: str, inputs: str, shape: tuple[int, int, int, int], digests: Sequence[str]
 ) -> tuple[list[str], int]:
     """Put cache and manifest in place. The notes go first and come last: where they are, the others belong to them."""
     cache, notes, log = (_beside(file, suffix) for suffix in (".npy", ".json", ".log"))
     unreadable = [line["error"] for line in _lines(log) if "error" in line]
     missed = sum(line["attributes"].get("found") == 0 for line in _lines(log))
-    told = _Notes(key, shape, CHUNK, dataset.origin, dataset.published, len(unreadable), missed, digests)
+    told = _Notes(key, shape, CHUNK, dataset.origin, dataset.published, len(unreadable), missed, digests, inputs)
     published = {split: counts._asdict() for split, counts in told.published.items()}
     notes.unlink(missing_ok=True)
     _partial(file).replace(cache)
@@ -160,6 +170,14 @@ def _finish(
 def _chunks(log: Path) -> Iterator[dict[str, Any]]:
     """What the log holds of each chunk that was written, a torn last line left out."""
     return (chunk for _, chunk in parse_objects(log, read_lines(log), []))
+
+
+def _key_of(log: Path) -> str | None:
+    """The key of the run that began a log; None of an empty or damaged one."""
+    try:
+        return next(_chunks(log), {}).get("key")
+    except DataError:
+        return None
 
 
 def _lines(log: Path) -> Iterator[dict[str, Any]]:
@@ -177,9 +195,12 @@ def _resume(log: Path, faces: UInt8[np.ndarray, "n side side c"], key: str) -> l
         for line in file:
             if not line.endswith(b"\n"):  # torn
                 break
-            chunk = json.loads(line)
             start = len(digests) * CHUNK
-            if chunk["key"] != key or chunk["sha256"] != _hash(faces[start : start + CHUNK]):
+            try:
+                chunk = json.loads(line)
+                if chunk["key"] != key or chunk["sha256"] != _hash(faces[start : start + CHUNK]):
+                    break
+            except (ValueError, KeyError, TypeError):  # damaged
                 break
             digests.append(chunk["sha256"])
             end += len(line)
@@ -214,8 +235,8 @@ def open_manifest(path: Path) -> Dataset:
             samples.append(Sample(id_, split, location, shared.setdefault(votes, votes), codes=codes))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}:{number}: expected an object with id, split, votes and row ({error!r})") from error
-        if "error" in line:
-            errors[str(line["row"])] = line["error"]
+        if line.get("error"):
+            errors[str(row)] = str(line["error"])
     if not samples:
         raise DataError(f"{path}: no faces are listed here")
 
@@ -284,6 +305,20 @@ def _key(dataset: Dataset, size: int, channels: int, found: bool) -> str:
     digest = hashlib.sha256(json.dumps([VERSION, CHUNK, size, channels, found]).encode())
     for sample in dataset.samples:
         digest.update(json.dumps(_line(dataset, sample)).encode())
+    return digest.hexdigest()
+
+
+def _inputs(dataset: Dataset, detect: Detector | None) -> str:
+    """A hash of the detector, and of the size and time of change of each file that holds pictures."""
+    found = None if detect is None else [type(detect).__name__, *map(file_hash, weight_files("ranfer"))]
+    digest = hashlib.sha256(json.dumps(found).encode())
+    for path in dict.fromkeys(sample.location.path for sample in dataset.samples):
+        try:
+            told = path.stat()
+        except OSError:  # which is told when the picture is read
+            digest.update(b"none\n")
+        else:
+            digest.update(f"{told.st_size} {told.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
