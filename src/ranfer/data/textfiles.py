@@ -81,7 +81,8 @@ def parse_objects(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a JSONL's numbered lines.
 
-    A last line that is torn, because its writer was stopped half way, is dropped, and surprises say so.
+    A last line that is torn, because its writer was stopped half way and did not end it, is dropped, and surprises say
+    so.
 
     Raises:
         DataError: a line that is no JSON object, with its number.
@@ -91,7 +92,7 @@ def parse_objects(
         try:
             values = json.loads(text)
         except ValueError as error:
-            if next(lines, None) is None:
+            if next(lines, None) is None and not read_file(path).endswith((b"\n", b"\r")):
                 surprises.append(f"{path}:{number}: this last line is torn and dropped")
                 return
             raise DataError(f"{path}:{number}: not a line of JSON ({error})") from error
