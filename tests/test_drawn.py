@@ -5,7 +5,7 @@ import pytest
 
 from ranfer.data import open_dataset
 from ranfer.data.drawing import draw_face
-from ranfer.data.drawn import write_ferplus
+from ranfer.data.drawn import _draw_faces, write_ferplus
 from ranfer.data.labels import label
 from ranfer.data.subsets import read_list, resolve
 from ranfer.errors import DataError
@@ -84,8 +84,12 @@ def test_the_lists_name_covered_and_turned_faces_of_the_last_split(tmp_path):
     ids = [sample.id for sample in open_dataset(f"ferplus:{drawn.data}").split("test")]
     covered, turned = read_list(drawn.occlusion), read_list(drawn.pose)
     assert (len(resolve(covered, ids)), len(resolve(turned, ids))) == (13, 14)
-    assert {entry.occlusion for entry in covered.entries} <= set(COVERS)
-    assert not {entry.id for entry in covered.entries} & {entry.id for entry in turned.entries}
+    faces = [face for face in _draw_faces({"train": 16, "test": 96}, np.random.default_rng(3)) if face.split == "test"]
+    assert {entry.id: entry.occlusion for entry in covered.entries} == {
+        f.name: f.occlusion for f in faces if f.occlusion
+    }
+    assert [entry.id for entry in turned.entries] == [f.name for f in faces if abs(f.yaw) >= 30]
+    assert len({entry.occlusion for entry in covered.entries}) > 1
 
 
 def test_a_folder_that_is_there_is_never_overwritten(tmp_path):

@@ -1,14 +1,18 @@
 """Drawn occluders: exact masks, seeds, places, shares, and what they say they cover."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
+from ranfer import occluders
 from ranfer.data.drawn import draw_face
 from ranfer.errors import DataError
-from ranfer.occluders import MEAN_LANDMARKS, TOLERANCE, Kind, draw_random, occlude
+from ranfer.occluders import MEAN_LANDMARKS, TOLERANCE, Kind, Occluded, draw_random, occlude
 from ranfer.vocab import Expression, Occlusion
 
 FACE = draw_face(Expression.NEUTRAL, np.random.default_rng(3))
+EMPTY, NOTHING = np.zeros((48, 48), np.float32), frozenset[Occlusion]()
 GREY = FACE.mean(axis=2, keepdims=True).astype(np.uint8)
 
 
@@ -112,10 +116,16 @@ def test_a_share_is_met_within_the_tolerance(kind: Kind, share: float) -> None:
     assert (share > 0) == bool(found.mask.any())
 
 
-def test_kinds_drawn_at_random_follow_their_weights() -> None:
-    rng = np.random.default_rng(0)
-    kinds = [draw_random(FACE, rng).kind for _ in range(200)]
-    assert len(set(kinds)) > 12
+def test_kinds_drawn_at_random_follow_their_weights(monkeypatch) -> None:
+    monkeypatch.setattr(
+        occluders, "occlude", lambda face, kind, rng, landmarks: Occluded(face, EMPTY, kind, NOTHING, 0.0)
+    )
+    rng, n = np.random.default_rng(0), 4_000
+    counts = Counter(draw_random(FACE, rng).kind for _ in range(n))
+    weights = {kind: trait.weight for kind, trait in occluders._TRAITS.items()}
+    for kind, weight in weights.items():
+        share = weight / sum(weights.values())
+        assert counts[kind] == pytest.approx(n * share, abs=5 * np.sqrt(n * share * (1 - share))), kind
 
 
 @pytest.mark.parametrize(
