@@ -70,7 +70,11 @@ def parse_expression(name: str, where: str) -> Expression:
 
 
 class Occlusion(StrEnum):
-    """Which part of a face is covered; a face has a set of these, and the empty set is an uncovered face."""
+    """Which part of a face is covered; a face has a set of these, and the empty set is an uncovered face.
+
+    UNSPECIFIED: something else covers it, or a list tells that it is covered, but not in which way we know. The file
+    ``labels/ferplus_occlusion.jsonl`` alone means by it that the reader could not tell; its first line says so.
+    """
 
     UPPER = "upper"
     LOWER = "lower"
@@ -109,6 +113,7 @@ class Attributes:
         unknown; estimates give all of :data:`ESTIMATED`.
     pose: None where nobody said it.
     turned: of people's labels, the degrees (0, 30 or 45) that yaw or pitch exceed; None where nobody said it.
+    uncovered: of people's labels, the share of them who said that nothing covers the face; None for an estimate.
     codes: a dataset's own codes, as they are, by the name of their source.
     annotators: who said it; empty for an estimate.  decided: when, as ISO 8601.
     """
@@ -116,13 +121,19 @@ class Attributes:
     occlusion: Mapping[Occlusion, float]
     pose: Pose | None = None
     turned: int | None = None
+    uncovered: float | None = None
     codes: Mapping[str, int | str] = field(default_factory=dict)
     annotators: tuple[str, ...] = ()
     decided: str | None = None
 
     @property
     def none(self) -> float:
-        """How probable it is that nothing covers the face, 0 to 1; NaN where too few kinds are told to say it."""
+        """How probable it is that nothing covers the face, 0 to 1; NaN where too few kinds are told to say it.
+
+        For an estimate the product over the kinds, which are independent there; people's kinds are not.
+        """
+        if self.uncovered is not None:
+            return self.uncovered
         free = math.prod(1 - probability for probability in self.occlusion.values())
         return free if free == 0 or all(kind in self.occlusion for kind in ESTIMATED) else math.nan
 

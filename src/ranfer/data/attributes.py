@@ -43,7 +43,7 @@ class AttributesFile:
 
 
 def about_path(path: Path) -> Path:
-    """Where it stands how a file of attributes came about: ``faces.meta.json`` beside ``faces.jsonl``."""
+    """The metadata file beside a file of attributes: ``faces.meta.json`` beside ``faces.jsonl``."""
     return path.with_suffix(".meta.json")
 
 
@@ -55,7 +55,7 @@ def to_line(face: str, attributes: Attributes) -> dict[str, Any]:
     pose = [None] * 3 if attributes.pose is None else [round(float(angle), 2) for angle in attributes.pose]
     rounded = {kind: round(float(p), 6) for kind, p in attributes.occlusion.items()}
     occlusion: dict[str, float] = {kind.value: p for kind, p in rounded.items()}
-    none = Attributes(rounded).none  # as a reader of the line computes it
+    none = Attributes(rounded, uncovered=attributes.uncovered).none  # as a reader of the line computes it
     if not math.isnan(none):
         occlusion[FREE] = round(none, 6)
     values = {
@@ -77,8 +77,8 @@ def write_attributes(path: Path, records: Mapping[str, Attributes], about: Mappi
 def read_attributes(path: Path) -> AttributesFile:
     """The attributes of a JSONL, or of a subset manifest; keys of a line that are not ours are left alone.
 
-    A torn last line is dropped, and a line that is repeated word for word counts once; surprises name both. ``none`` is
-    not read, because it follows from the others.
+    A torn last line is dropped, and a line that is repeated word for word counts once; surprises name both. ``none``
+    is read from the lines that name annotators alone: it follows from the others in estimates.
 
     Raises:
         DataError: unreadable, a malformed line, a value out of its range, or two lines that tell different things of
@@ -124,12 +124,17 @@ def from_line(values: Mapping[str, Any], where: str) -> Attributes:
     turned = values.get("turned")
     if turned is not None and (isinstance(turned, bool) or turned not in TURNED):
         raise DataError(f"{where}: expected turned to be one of {', '.join(map(str, TURNED))}, got {turned!r}")
+    people = _of_kind(values, "annotators", list, where) or []
+    if not all(isinstance(person, str) for person in people):
+        raise DataError(f"{where}: expected annotators to be a list of names, got {people!r}")
+    free = (occlusion or {}).get(FREE) if people else None
     return Attributes(
         occlusion={Occlusion(name): to_number(p, 0, 1, where, name) for name, p in kinds.items()},
         pose=pose,
-        turned=turned,
+        turned=None if turned is None else int(turned),
+        uncovered=None if free is None else to_number(free, 0, 1, where, FREE),
         codes=_of_kind(values, "codes", dict, where) or {},
-        annotators=tuple(_of_kind(values, "annotators", list, where) or ()),
+        annotators=tuple(people),
         decided=_of_kind(values, "decided", str, where),
     )
 
@@ -137,8 +142,8 @@ def from_line(values: Mapping[str, Any], where: str) -> Attributes:
 def merge_answers(said: Sequence[Answer], people: Sequence[str], decided: str | None) -> Attributes:
     """What several people say of a face, as its attributes.
 
-    Each kind's probability is the share of people who chose it, angles are their mean, ``turned`` is the most frequent
-    (the least of several).
+    Each kind's probability is the share of people who chose it, ``uncovered`` that of those who chose none, angles are
+    their mean, ``turned`` is the most frequent (the least of several).
     """
     sets = [answer["occlusion"] for answer in said if "occlusion" in answer]
     kinds = dict.fromkeys((*ESTIMATED, *sorted(set().union(*sets)))) if sets else {}
@@ -148,6 +153,7 @@ def merge_answers(said: Sequence[Answer], people: Sequence[str], decided: str | 
         occlusion={kind: sum(kind in chosen for chosen in sets) / len(sets) for kind in kinds},
         pose=Pose(*(float(fmean(angles)) for angles in zip(*posed, strict=True))) if posed else None,
         turned=min(bins, key=lambda degrees: (-bins[degrees], degrees)) if bins else None,
+        uncovered=sum(not chosen for chosen in sets) / len(sets) if sets else None,
         annotators=tuple(dict.fromkeys(people)),
         decided=decided,
     )

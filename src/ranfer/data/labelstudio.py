@@ -90,12 +90,13 @@ def read_labelstudio(path: Path) -> AttributesFile:
         raise DataError(f"{path}: expected a list of Label Studio's tasks, got {type(tasks).__name__}")
     records: dict[str, Attributes] = {}
     first: dict[str, int] = {}
+    surprises: list[str] = []
     for number, task in enumerate(tasks, start=1):
         where = f"{path}: task {number}"
         try:
             face, line = task["data"]["id"], task["data"].get("attributes")
             annotations = [each for each in task.get("annotations") or () if not each.get("was_cancelled")]
-            given = [(answer, each) for each in annotations if (answer := _answer(each["result"], where))]
+            given = [(answer, each) for each in annotations if (answer := _answer(each["result"], where, surprises))]
             people = [_person(each.get("completed_by")) for _, each in given]
             times = [each["created_at"] for _, each in given if each.get("created_at")]
         except (TypeError, KeyError, AttributeError) as error:
@@ -106,18 +107,21 @@ def read_labelstudio(path: Path) -> AttributesFile:
             raise DataError(f"{where}: {face} is task {first[face]} already")
         before = from_line(line, where) if isinstance(line, dict) else None
         said = [answer for answer, _ in given]
-        if before is not None and (not said or (before.annotators and said == [_answer(_results(before), where)])):
+        if before is not None and (not said or (before.annotators and said == [_answer(_results(before), where, [])])):
             records[face] = before
         elif said:
             records[face] = merge_answers(said, people, max(times, default=None))
-    return AttributesFile(path, records, {"from": "Label Studio"})
+    return AttributesFile(path, records, {"from": "Label Studio"}, surprises=tuple(surprises))
 
 
-def _answer(results: Sequence[Mapping[str, Any]], where: str) -> Answer:
-    """What one annotation says; results of other controls are left alone."""
+def _answer(results: Sequence[Mapping[str, Any]], where: str, surprises: list[str]) -> Answer:
+    """What one annotation says; results of other controls, and relations, which have no value, are left alone."""
     answer: Answer = {}
     for result in results:
-        name, value = result.get("from_name"), result["value"]
+        name = result.get("from_name")
+        if name not in ("occlusion", "turned", *Pose._fields):
+            continue
+        value = result["value"]
         if name == "occlusion":
             unknown = [choice for choice in value["choices"] if choice not in (*Occlusion, FREE)]
             if unknown:
@@ -130,8 +134,12 @@ def _answer(results: Sequence[Mapping[str, Any]], where: str) -> Answer:
             if degrees not in map(str, TURNED):
                 raise DataError(f"{where}: expected turned to be one of {', '.join(map(str, TURNED))}, got {degrees!r}")
             answer["turned"] = int(degrees)
-        elif name in Pose._fields:
+        else:
             answer[name] = to_number(value["number"], -180, 180, where, name)
+    angles = [name for name in Pose._fields if name in answer]
+    if 0 < len(angles) < len(Pose._fields):
+        surprises.append(f"{where}: {' and '.join(angles)} alone is no pose and is left out")
+        answer = {name: said for name, said in answer.items() if name not in angles}
     return answer
 
 
