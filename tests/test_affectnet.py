@@ -15,7 +15,7 @@ from ranfer.data.labels import label
 from ranfer.data.rules import LabelledFace
 from ranfer.data.subset_files import write_coco
 from ranfer.data.subsets import compare, read_list, resolve
-from ranfer.errors import ConfigError, DataError, ImageError
+from ranfer.errors import ConfigError, DataError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detection
 from ranfer.protocol import has_learnt
@@ -65,8 +65,10 @@ def test_a_box_in_its_picture_is_exported_as_coco(original, tmp_path):
     assert left == pytest.approx(max(framed.x - framed.side / 2, 0), abs=0.51) and left + width <= 63
     assert top + height <= 73
     faces[1] = faces[1]._replace(sample=replace(faces[0].sample, box=(70.0, 0.0, 90.0, 20.0)))
-    with pytest.raises(ImageError, match="lies outside of the 63x73 picture"):
-        write_coco(dataset, faces, [], tmp_path / "coco.json")
+    (left_out,) = write_coco(dataset, [faces[1], faces[0]], [], tmp_path / "coco.json")
+    assert f"{faces[0].sample.id} is left out: " in left_out and "lies outside of the 63x73 picture" in left_out
+    told = json.loads((tmp_path / "coco.json").read_text())
+    assert [image["id"] for image in told["images"]] == [told["annotations"][0]["image_id"]] == [1]
 
 
 def test_a_box_outside_of_the_picture_is_an_unreadable_face(original):

@@ -104,7 +104,7 @@ def test_attributes_are_a_list_of_faces_but_no_subset(write):
     line = '{"id": "a", "occlusion": {"upper": 0}}\n'
     assert [entry.id for entry in read_list(write(line)).entries] == ["a"]  # as of whom to ask
     for text in (line, '{"about": {"what": "looked at"}}\n' + line):
-        with pytest.raises(DataError, match="tells attributes of faces, not which are in a subset"):
+        with pytest.raises(DataError, match="is an attributes file, not a subset; make subsets with ranfer"):
             read_subset(write(text))
     assert read_subset(write('{"about": {"subset": "pose_30"}}\n' + line)).entries[0].id == "a"
 
@@ -119,6 +119,11 @@ def test_a_torn_last_line_of_a_jsonl_is_dropped_and_told(write):
     faces = read_list(path)
     assert [entry.id for entry in faces.entries] == ["a", "b"]
     assert faces.surprises == (f"{path}:3: this last line is torn and dropped",)
+
+
+def test_a_malformed_last_line_that_is_ended_is_an_error_and_not_torn(write):
+    with pytest.raises(DataError, match=r"list.txt:2: not a line of JSON"):
+        read_list(write('{"id": "a"}\n{"id": b}\n'))
 
 
 def test_labels_in_a_file_of_their_own_are_joined_by_line(write):

@@ -71,9 +71,14 @@ class Dataset:
         return cut_face(self.decode(sample.location), sample)
 
     @property
+    def title(self) -> str:
+        """Format and file name, such as ``ferplus:faces.zip``: how files of ours name the data, whatever the folder."""
+        return f"{self.name}:{self.path.resolve().name}"
+
+    @property
     def origin(self) -> str:
         """The dataset that the faces come from, of which a manifest may hold a part; of a folder its name, too."""
-        return self.source or (f"{self.name}:{self.path.resolve().name}" if self.name == "folder" else self.name)
+        return self.source or (self.title if self.name == "folder" else self.name)
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ from ranfer.data.labelstudio import read_labelstudio, write_labelstudio
 from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
 from ranfer.data.subsets import read_list
-from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.errors import ConfigError
 
 
@@ -44,35 +42,30 @@ def open_source(
         ConfigError: a threshold that makes no sense.
         DataError: unreadable, malformed, or with faces that the data lack.
     """
-    if _is_list(path):
+    if path.suffix.lower() == ".json":
+        attributes = read_labelstudio(path)
+    else:
         faces = read_list(path)
-        subset = subset_of_list(dataset, faces, label_rule)
-        return Source(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
-    attributes = read_labelstudio(path) if path.suffix.lower() == ".json" else read_attributes(path)
+        if not faces.attributes:
+            subset = subset_of_list(dataset, faces, label_rule)
+            return Source(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
+        attributes = read_attributes(path)
     labelled = label_faces(dataset, split, attributes, label_rule)
     subsets = make_subsets(dataset, split, attributes, labelled, thresholds, label_rule)
     return Source(path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
-
-
-def _is_list(path: Path) -> bool:
-    """Whether a file is a list of faces or a subset manifest, and tells no attributes of its own to judge by."""
-    if path.suffix.lower() == ".json":
-        return False
-    first = list(islice(read_lines(path), 1))
-    if not first or not first[0][1].startswith("{"):
-        return True
-    return parse_jsonl(path, first, [])[0] is not None
 
 
 def _unread(attributes: AttributesFile) -> list[str]:
     return [f"{attributes.path}: {face} has no attributes: {why}" for face, why in attributes.errors.items()]
 
 
-def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[Path]:
+def export_subsets(
+    found: Source, folder: Path, formats: Sequence[str], surprises: list[str] | None = None
+) -> list[Path]:
     """Write the subsets in each of the formats; gives the files, each of which appears by rename.
 
     ``manifest`` and ``lists``: a file a subset, ``NAME.jsonl`` and ``NAME.txt``. ``csv``, ``coco``, ``labelstudio`` and
-    ``attributes``: one for all faces.
+    ``attributes``: one for all faces. ``surprises`` takes a line for each face that a format leaves out.
 
     Raises:
         ConfigError: a file would take the place of one that was read, or a format names pictures where the faces
@@ -85,7 +78,7 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
             f"--format {', '.join(sorted(of_pictures))}: names pictures, and the faces of {dataset.path} lie in a "
             "cache; name as --data what it was prepared from"
         )
-    writers: dict[Path, Callable[[Path], None]] = {}
+    writers: dict[Path, Callable[[Path], list[str] | None]] = {}
     if "manifest" in formats:
         writers |= {folder / f"{subset.name}.jsonl": partial(write_manifest, subset) for subset in subsets}
     if "lists" in formats:
@@ -101,5 +94,7 @@ def export_subsets(found: Source, folder: Path, formats: Sequence[str]) -> list[
         writers[folder / "attributes.jsonl"] = lambda path: write_attributes(path, records, about)
     spare_data(writers, dataset, [found.path])
     for path, write in writers.items():
-        write(path)
+        left_out = write(path)
+        if surprises is not None:
+            surprises += left_out or ()
     return list(writers)

@@ -130,7 +130,7 @@ def _any_rule(limit: float, covered: bool) -> Rule:
     def holds(face: Attributes) -> bool | None:
         if math.isnan(face.none):
             return None
-        return (1 - face.none >= limit - 1e-9) == covered  # 1 - (1 - 0.7) may be less than 0.7
+        return (1 - face.none >= limit - 1e-9) == covered  # 1 - (1 - 0.1) is less than 0.1
 
     if covered:
         return Rule(
@@ -174,7 +174,7 @@ def make_subsets(
         ConfigError: as :func:`rules`.
     """
     source = {
-        "data": f"{dataset.name}:{dataset.path.name}",
+        "data": dataset.title,
         "split": split,
         "split_faces": len(dataset.split(split)),
         "label_rule": label_rule,
@@ -220,7 +220,7 @@ def subset_of_list(dataset: Dataset, faces: FaceList, label_rule: str = "majorit
         return Subset(name or faces.path.stem, rule, formula, tuple(labelled), about.get("source", {}),
                       about.get("untold", 0), made)  # fmt: skip
     source = {
-        "data": f"{dataset.name}:{dataset.path.name}",
+        "data": dataset.title,
         "label_rule": "the list's own labels" if any(own) else label_rule,
         "list": _described(faces.path, {}),
     }

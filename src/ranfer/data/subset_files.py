@@ -17,12 +17,13 @@ from jaxtyping import UInt8
 from ranfer.data.attributes import to_line
 from ranfer.data.dataset import Dataset, inside, picture_name
 from ranfer.data.rules import ANY, LabelledFace, Subset
-from ranfer.data.subsets import FERPLUS_OCCLUSION, to_list_line
+from ranfer.data.subsets import to_list_line
 from ranfer.data.textfiles import to_csv, to_jsonl
+from ranfer.errors import ImageError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detection
 from ranfer.files import write_text
-from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion, Sample
+from ranfer.vocab import ESTIMATED, Expression, Occlusion, Sample
 
 
 def write_manifest(subset: Subset, path: Path) -> None:
@@ -45,20 +46,11 @@ def write_list(subset: Subset, path: Path) -> None:
     covers = [kind for kind in ESTIMATED if subset.name == f"occlusion_{kind}"]
     lines = []
     for sample, expression, attributes in subset.faces:
-        code = _code(attributes, covers)
-        covered = bool(covers) or subset.name == ANY or "list" in attributes.codes
-        lines.append(to_list_line(sample.id, expression, code, covered) + "\n")
-    write_text(path, "".join(lines))
-
-
-def _code(attributes: Attributes, covers: Sequence[Occlusion]) -> int | None:
-    raw = attributes.codes.get("list")
-    if isinstance(raw, int):
-        return raw
-    told = [kind for kind in covers or ESTIMATED if attributes.occlusion.get(kind)]
-    if not told:
-        return None
-    return FERPLUS_OCCLUSION.index(max(told, key=lambda kind: attributes.occlusion[kind]))
+        told = {kind: p for kind in covers or ESTIMATED if (p := attributes.occlusion.get(kind))}
+        code = attributes.codes.get("list")
+        covered = bool(covers) or subset.name == ANY or code is not None
+        lines.append(to_list_line(sample.id, expression, covered, max(told, key=told.__getitem__, default=None), code))
+    write_text(path, "".join(line + "\n" for line in lines))
 
 
 def write_csv(faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
@@ -87,23 +79,30 @@ def _box(sample: Sample, picture: UInt8[np.ndarray, "h w 3"]) -> tuple[int, int,
     return left, top, right - left, bottom - top
 
 
-def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> None:
+def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequence[Subset], path: Path) -> list[str]:
     """COCO-like JSON: an image a face, and an annotation with its box in the picture, category and attributes.
 
     The box of a picture that is a face is the whole picture. Categories are the eight expressions, from 1; a face
-    without a label has category 0, ``unlabelled``.
+    without a label has category 0, ``unlabelled``. A face whose picture cannot be read, so that its size is unknown, or
+    whose box lies outside of it, is left out.
 
-    Raises:
-        ImageError: a picture that cannot be read, whose size is needed, or a box outside of it.
+    Returns:
+        A line for each face that was left out.
     """
     names = ["unlabelled", *map(str, Expression)]
     inside = {subset.name: {face.sample.id for face in subset.faces} for subset in subsets}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, (sample, expression, attributes) in enumerate(faces, start=1):
-        picture = dataset.decode(sample.location)
+    left_out: list[str] = []
+    for sample, expression, attributes in faces:
+        try:
+            picture = dataset.decode(sample.location)
+            box = _box(sample, picture)
+        except ImageError as error:
+            left_out.append(f"{path}: {sample.id} is left out: {error}")
+            continue
+        number = len(images) + 1
         height, width = picture.shape[:2]
-        box = _box(sample, picture)
         name = picture_name(dataset, sample)
         images.append({"id": number, "file_name": name, "width": width, "height": height, "split": sample.split})
         annotations.append(
@@ -122,3 +121,4 @@ def write_coco(dataset: Dataset, faces: Sequence[LabelledFace], subsets: Sequenc
     info = {"description": "faces with attributes and subsets", "subsets": [subset.about() for subset in subsets]}
     coco = {"info": info, "images": images, "annotations": annotations, "categories": categories}
     write_text(path, json.dumps(coco, indent=1) + "\n")
+    return left_out

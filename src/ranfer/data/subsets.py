@@ -17,7 +17,7 @@ from ranfer.data.dataset import first_few
 from ranfer.data.labels import Labels
 from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.errors import DataError
-from ranfer.vocab import Expression, Occlusion, face_id, parse_expression
+from ranfer.vocab import Expression, Occlusion, Pose, face_id, parse_expression
 
 _FERPLUS, _AFFECTNET, _RAFDB = tuple(Expression), affectnet.ORDER, rafdb.ORDER
 
@@ -29,6 +29,7 @@ _LINES = (
     (re.compile(r"(?P<id>(test|train)_\d+_aligned) (?P<digit>\d) (?P<code>[1-4])"), _RAFDB),
 )
 _HEADER = re.compile(r"(\d+) \d+")
+_ATTRIBUTES = {"occlusion", "turned", *Pose._fields, "error"}  # what a line of attributes tells at least one of
 
 # What the codes of FERPlus mean, from looking at the faces. Those of RAF-DB are explained nowhere and stay raw.
 FERPLUS_OCCLUSION = (Occlusion.UPPER, Occlusion.LOWER, Occlusion.SIDE, Occlusion.EYEWEAR)
@@ -106,16 +107,23 @@ def read_subset(path: Path, labels: Path | None = None) -> FaceList:
     """
     faces = read_list(path, labels)
     if faces.attributes:
-        raise DataError(f"{path}: tells attributes of faces, not which are in a subset; see ranfer annotate export")
+        raise DataError(f"{path}: is an attributes file, not a subset; make subsets with ranfer annotate export")
     return faces
 
 
-def to_list_line(face: str, expression: Expression | None, code: int | None, covered: bool) -> str:
+def to_list_line(
+    face: str,
+    expression: Expression | None,
+    covered: bool,
+    kind: Occlusion | None = None,
+    code: int | str | None = None,
+) -> str:
     """A face as the published lists of its dataset have it: those of covered faces, or those of turned ones.
 
     FERPlus: ``1_fer0034656.png 8 0`` and ``0/fer0032226.jpg``; AffectNet: ``val/0/HASH/`` and ``0/HASH.jpg``; RAF-DB:
     ``test_0003_aligned 3 4`` and ``0/test_0004_aligned.jpg``. What is not known is left out, as far as
-    :func:`read_list` understands it; a face of another dataset is its id alone.
+    :func:`read_list` understands it; a face of another dataset is its id alone. ``code`` is the dataset's own, as a
+    list told it; FERPlus has one for the ``kind`` of occlusion, too, but what those of RAF-DB mean nobody knows.
 
     Raises:
         DataError: the id is no file name, or has blanks, so that no such list can name it.
@@ -127,10 +135,12 @@ def to_list_line(face: str, expression: Expression | None, code: int | None, cov
         return face
     digit = str(order.index(expression)) if expression in order else ""
     if order is _FERPLUS and covered:
+        if code not in range(4):
+            code = FERPLUS_OCCLUSION.index(kind) if kind in FERPLUS_OCCLUSION else None
         return (f"{digit}_" if digit else "") + f"{face}.png" + ("" if code is None else f" 8 {code}")
     if order is _AFFECTNET and covered and digit:
         return f"val/{digit}/{face}/"
-    if order is _RAFDB and covered and digit and code is not None:
+    if order is _RAFDB and covered and digit and code in range(1, 5):
         return f"{face} {digit} {code}"
     return (f"{digit}/" if digit else "") + f"{face}.jpg"
 
@@ -204,7 +214,7 @@ def _parse_jsonl(
 ) -> tuple[dict[str, Any] | None, list[FaceEntry], bool]:
     about, rows = parse_jsonl(path, lines, surprises)
     entries = []
-    attributes = (about is None or "subset" not in about) and any("occlusion" in values for _, values in rows)
+    attributes = (about is None or "subset" not in about) and any(_ATTRIBUTES & values.keys() for _, values in rows)
     for line, values in rows:
         name = values.get("expression")
         expression = parse_expression(name, f"{path}:{line}") if isinstance(name, str) else None
