@@ -319,6 +319,18 @@ def test_what_was_decided_is_exported_in_every_format_and_read_again(study, face
     assert told.startswith("--format: expected some of manifest, lists") and not (tmp_path / "none").exists()
 
 
+def test_estimates_write_over_no_picture_and_become_no_face(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranfer.plots.plot_attributes", lambda records, path: path.touch())
+    auto = ("annotate", "auto", "--split", "all", "--data")
+    told = run(*auto, f"folder:{faces}", "--out", faces / "face01.jsonl", status=2).stderr
+    assert "face01.jsonl: is inside the dataset" in told
+    run("data", "prepare", f"folder:{faces}", "--out", tmp_path / "faces.jsonl", "--size", "8")
+    prepared = f"manifest:{tmp_path / 'faces.jsonl'}"
+    assert "faces.jsonl: is read here" in run(*auto, prepared, "--out", tmp_path / "faces.jsonl", status=2).stderr
+    run(*auto, f"folder:{faces}", "--out", tmp_path / "b.jsonl")
+    assert sorted(file.name for file in tmp_path.glob("b.*")) == ["b.jsonl", "b.meta.json", "b.plot.png"]
+
+
 def test_answered_faces_whose_ids_are_gone_are_told(study, faces):
     Client(study(), "anna").say("face01", "upper")
     assert study().gone == []

@@ -33,13 +33,20 @@ def auto(
 ) -> None:
     """Estimate pose and occlusion of every face."""
     from ranfer.data import open_dataset
+    from ranfer.data.attributes import about_path
+    from ranfer.data.dataset import spare_data
     from ranfer.estimate import estimate
     from ranfer.faces.attributes import AttributeModel
 
+    dataset = open_dataset(data)
+    picture = file.with_suffix(".plot.png")
+    spare_data([file, about_path(file), picture], dataset)
+    if dataset.path.is_dir() and file.resolve().is_relative_to(dataset.path.resolve()):
+        raise ConfigError(f"--out {file}: is inside the dataset, where its plot could count as a face; choose another")
     try:
         with progress_bars() as progress:
             found = estimate(
-                open_dataset(data),
+                dataset,
                 split,
                 file,
                 AttributeModel(),
@@ -52,7 +59,6 @@ def auto(
     if find_spec("matplotlib") is not None and found.records:
         from ranfer.plots import plot_attributes
 
-        picture = file.with_suffix(".png")
         plot_attributes(list(found.records.values()), picture)
         out.print(f"their distribution: {picture}", markup=False, soft_wrap=True)
     for line in found.errors.values():
