@@ -125,6 +125,20 @@ def test_annotators_are_blind_to_each_other_and_the_adjudicator_sees_who_said_wh
     assert judge.get("/api/faces?n=10")["faces"] == []
 
 
+@pytest.mark.parametrize("status", ["unsure", "skipped"])
+def test_what_one_adjudicator_passes_over_another_decides(study, status):
+    made = study(adjudicators=("judge", "other"))
+    anna, ben, judge, other = (Client(made, person.name) for person in made.people)
+    anna.say("face03", "upper")
+    ben.say("face03", "none")
+    judge.http.post("/api/answers", json={"ticket": "0" * 32, "face": "face03", "status": status})
+    again = judge.get("/api/faces?n=10")["faces"]
+    assert [face["answer"]["status"] for face in again] == ["skipped"] * (status == "skipped")
+    assert [face["id"] for face in other.get("/api/faces?n=10")["faces"]] == ["face03"]
+    other.say("face03", "side")
+    assert judge.get("/api/faces?n=10")["faces"] == other.get("/api/faces?n=10")["faces"] == []
+
+
 def test_undoing_opens_a_face_again(study):
     anna = Client(study(), "anna")
     first = anna.get("/api/faces?n=1")["faces"][0]["id"]

@@ -138,8 +138,9 @@ def test_faces_on_which_people_differ_or_one_is_unsure_are_contested(store):
     store.add(answer("s2", "skipped", "ben"))
     assert store.contested() == ["other", "unsure"]
     store.add(answer("f", "other", "judge", final=True))
+    store.add(answer("g", "unsure", "judge", final=True)._replace(status="unsure"))
     assert store.contested() == ["other", "unsure"]
-    assert store.passed(["other", "unsure"], None) == {"other"}
+    assert store.decided(["other", "unsure"]) == {"other"}
 
 
 def test_progress_and_history_are_each_annotators_own(store):

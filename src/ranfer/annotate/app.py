@@ -111,7 +111,11 @@ def create_app(study: Study) -> FastAPI:
         if person.name not in queues:
             queues[person.name] = study.queue(person)
         said = study.store.statuses(person.name, study.samples)
-        ahead = queues[person.name].ahead(n) or [face for face, status in said.items() if status == "skipped"][:n]
+        ahead = queues[person.name].ahead(n)
+        if not ahead:
+            skipped = [face for face, status in said.items() if status == "skipped"]
+            decided = study.store.decided(skipped) if person.adjudicator else set()  # by another adjudicator meanwhile
+            ahead = [face for face in skipped if face not in decided][:n]
         counts = Counter(said.values())
         return {"faces": shown(person, ahead), "counts": {status: counts[status] for status in get_args(Status)}}
 

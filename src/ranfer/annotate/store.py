@@ -247,12 +247,17 @@ class Store:
         with self._look() as connection:
             return [_to_answer(row._asdict()) for row in connection.execute(query)]
 
-    def passed(self, faces: Sequence[str], annotator: str | None) -> set[str]:
-        """Those of the faces that an annotator answered or skipped; without an annotator, those that are decided."""
-        query = sql.select(_answer.c.face).where(_answer.c.stands, _answer.c.face.in_(faces))
-        query = query.where(_answer.c.final if annotator is None else _answer.c.annotator == annotator)
+    def passed(self, faces: Sequence[str], annotator: str) -> set[str]:
+        """Those of the faces that an annotator answered, was unsure of or skipped."""
+        return self._faces(_answer.c.face.in_(faces), _answer.c.annotator == annotator)
+
+    def decided(self, faces: Sequence[str]) -> set[str]:
+        """Those of the faces that an adjudicator decided; one who was unsure or skipped has not."""
+        return self._faces(_answer.c.face.in_(faces), _answer.c.final, _answer.c.status == "answered")
+
+    def _faces(self, *which: sql.ColumnElement[bool]) -> set[str]:
         with self._look() as connection:
-            return set(connection.execute(query).scalars())
+            return set(connection.execute(sql.select(_answer.c.face).where(_answer.c.stands, *which)).scalars())
 
     def statuses(self, annotator: str, faces: Container[str]) -> dict[str, Status]:
         """Those of the faces that an annotator answered, was unsure of or skipped, in the order of the answers."""

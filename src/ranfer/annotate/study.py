@@ -52,7 +52,7 @@ class Study:
         """A new queue of somebody's open faces, as things stand: for an adjudicator, those that people differ on."""
         if person.adjudicator:
             asked = [face for face in self.store.contested() if face in self.samples]
-            return Queue(asked, lambda faces: self.store.passed(faces, None))
+            return Queue(asked, lambda faces: self.store.decided(faces) | self.store.passed(faces, person.name))
         contested = self.store.contested() if self.order == "disagreements" else ()
         faces = in_order(list(self.samples), person.name, self.order, self.questions, self.estimates, contested)
         return Queue(weave_gold(faces, self.gold), lambda faces: self.store.passed(faces, person.name))
