@@ -179,6 +179,12 @@ def test_pairs_of_three_annotators_are_measured_apart_and_unsure_answers_not_at_
     assert all(row.faces == 6 and row.figure.value == pytest.approx(1) for row in whole)
 
 
+def test_who_answered_no_question_is_no_annotator_of_it():
+    answers = [said(who, f"f{n}", "upper" if n % 2 else "none") for who in ("anna", "ben", "cleo") for n in range(6)]
+    others = [said("dora", "f0", status="skipped"), said("emil", "f0")._replace(said={"pose-bin": ["0"]})]
+    assert repr(measure([*answers, *others], [OCCLUSION], 5)) == repr(measure(answers, [OCCLUSION], 5))  # NaN as NaN
+
+
 def test_far_steps_of_pose_count_more_than_near_ones():
     def alpha(other):
         turns = ["0"] * 6 + ["30"] * 6 + ["45"] * 6

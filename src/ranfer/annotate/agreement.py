@@ -62,12 +62,13 @@ def measure(
     is NaN where nobody differs in what they say of any two faces.
     """
     found: list[Coefficient] = []
-    people = tuple(sorted({answer.annotator for answer in answers if not answer.final}))
     said = [answer for answer in answers if not answer.final and answer.status == "answered"]
     faces = {face: row for row, face in enumerate(dict.fromkeys(answer.face for answer in said))}
     total = sum(1 + len(question.values) for question in questions)
     done = 0
     for question in questions:
+        # Only who answered it: Fleiss's kappa would take no face where somebody said nothing.
+        people = tuple(sorted({answer.annotator for answer in said if question.name in answer.said}))
         given: dict[tuple[int, int], tuple[str, ...]] = {}
         for answer in said:
             if question.name in answer.said:
