@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ranfer.intervals import LEVEL, Figure, Interval, share
 from ranfer.vocab import Attributes
 
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
+Rows = Int[np.ndarray, "m k"]  # what a coefficient is of: codes of a pair, or how many said each value, face by face
 
 
 class Coefficient(NamedTuple):
@@ -59,7 +61,8 @@ def measure(
     An answer of several values counts as one value of its own where the attribute is taken as a whole. Cohen's kappa is
     that of two annotators and the faces of both, Fleiss's that of three or more and the faces of all, Krippendorff's
     alpha that of all and the faces of at least two; it is ordinal where the values are steps of a scale. A coefficient
-    is NaN where nobody differs in what they say of any two faces.
+    is NaN where only one value occurs. So are some replicates, which the interval leaves out; that of perfect
+    agreement is 1 to 1, however few the faces.
     """
     found: list[Coefficient] = []
     said = [answer for answer in answers if not answer.final and answer.status == "answered"]
@@ -117,43 +120,57 @@ def _coefficients(
 ) -> list[Coefficient]:
     kinds = int(codes.max(initial=0)) + 1
 
-    def figure(
-        name: str, who: tuple[str, ...], rows: Int[np.ndarray, "m k"], of: Callable[[Int[np.ndarray, "m k"]], float]
-    ) -> Coefficient:
-        generator = np.random.default_rng(seed)
-        drawn = [of(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(replicates if len(rows) else 0)]
-        drawn = [one for one in drawn if not math.isnan(one)]
-        tail = (1 - LEVEL) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail]) if drawn else (math.nan, math.nan)
-        estimate = of(rows) if len(rows) else math.nan
-        return Coefficient(attribute, value, name, who, len(rows), Figure(estimate, Interval(float(low), float(high))))
-
-    def cohen(rows: Int[np.ndarray, "m 2"]) -> float:
-        table = np.bincount(rows[:, 0] * kinds + rows[:, 1], minlength=kinds**2).reshape(kinds, kinds)
-        return float(cohens_kappa(table, return_results=False)) if np.unique(rows).size > 1 else math.nan
-
-    def fleiss(counts: Int[np.ndarray, "m k"]) -> float:
-        return float(fleiss_kappa(counts)) if (counts.sum(axis=0) > 0).sum() > 1 else math.nan
-
-    def krippendorff(counts: Int[np.ndarray, "m k"]) -> float:
-        if (counts.sum(axis=0) > 0).sum() < 2:
-            return math.nan
-        return float(alpha(value_counts=counts, level_of_measurement="ordinal" if ordered else "nominal"))
-
-    def count(rows: Codes) -> Int[np.ndarray, "m k"]:
-        return np.stack([(rows == kind).sum(axis=1) for kind in range(kinds)], axis=1)
+    def row(name: str, who: tuple[str, ...], rows: Rows, of: Callable[[Rows], float]) -> Coefficient:
+        return Coefficient(attribute, value, name, who, len(rows), _figure(rows, of, replicates, seed))
 
     found = []
     for first, second in combinations(range(len(people)), 2):
         pair = codes[:, [first, second]]
         both = pair[(pair >= 0).all(axis=1)]
-        found.append(figure("Cohen's kappa", (people[first], people[second]), both, cohen))
+        found.append(row("Cohen's kappa", (people[first], people[second]), both, partial(_cohen, kinds=kinds)))
     if len(people) > 2:
-        found.append(figure("Fleiss's kappa", people, count(codes[(codes >= 0).all(axis=1)]), fleiss))
+        found.append(row("Fleiss's kappa", people, _count(codes[(codes >= 0).all(axis=1)], kinds), _fleiss))
     if len(people) > 1:
         several = codes[(codes >= 0).sum(axis=1) > 1]
-        found.append(figure("Krippendorff's alpha", people, count(several), krippendorff))
+        of = partial(_krippendorff, ordered=ordered)
+        found.append(row("Krippendorff's alpha", people, _count(several, kinds), of))
     return found
+
+
+def _figure(rows: Rows, of: Callable[[Rows], float], replicates: int, seed: int) -> Figure:
+    if not len(rows):
+        return Figure(math.nan, Interval(math.nan, math.nan))
+    generator = np.random.default_rng(seed)
+    drawn = [of(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(replicates)]
+    defined = [one for one in drawn if not math.isnan(one)]
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail]) if defined else (math.nan, math.nan)
+    return Figure(of(rows), Interval(float(low), float(high)))
+
+
+def _cohen(pairs: Int[np.ndarray, "m 2"], kinds: int) -> float:
+    table = np.bincount(pairs[:, 0] * kinds + pairs[:, 1], minlength=kinds**2).reshape(kinds, kinds)
+    return float(cohens_kappa(table, return_results=False)) if np.unique(pairs).size > 1 else math.nan
+
+
+def _fleiss(counts: Int[np.ndarray, "m k"]) -> float:
+    return float(fleiss_kappa(counts)) if _differ(counts) else math.nan
+
+
+def _krippendorff(counts: Int[np.ndarray, "m k"], ordered: bool) -> float:
+    if not _differ(counts):
+        return math.nan
+    return float(alpha(value_counts=counts, level_of_measurement="ordinal" if ordered else "nominal"))
+
+
+def _count(codes: Codes, kinds: int) -> Int[np.ndarray, "n k"]:
+    """How many annotators said each value of each face."""
+    return np.stack([(codes == kind).sum(axis=1) for kind in range(kinds)], axis=1)
+
+
+def _differ(counts: Int[np.ndarray, "m k"]) -> bool:
+    """Whether more than one value occurs."""
+    return bool((counts.sum(axis=0) > 0).sum() > 1)
 
 
 def write_agreement(path: Path, about: Mapping[str, Any], found: Sequence[Coefficient], gold: Sequence[Gold]) -> None:
