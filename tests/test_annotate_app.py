@@ -287,6 +287,22 @@ def test_names_and_faces_that_make_no_sense_are_refused(study, faces):
     assert list(study(faces=faces / "list.txt").samples) == ["face01"]
 
 
+def test_gold_faces_without_an_answer_to_the_questions_are_refused(study, tmp_path):
+    gold = {"face01": Attributes({}, turned=30), "face02": Attributes({Occlusion.UPPER: 1.0})}
+    write_attributes(tmp_path / "gold.jsonl", gold, {})
+    assert list(study(gold=tmp_path / "gold.jsonl").gold) == ["face02"]
+    write_attributes(tmp_path / "gold.jsonl", {"face01": gold["face01"]}, {})
+    with pytest.raises(DataError, match=r"gold\.jsonl: answers none of the questions"):
+        study(gold=tmp_path / "gold.jsonl")
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\0b", "x" * 201])
+def test_a_name_that_no_database_can_hold_is_refused_before_one_is_made(study, tmp_path, name):
+    with pytest.raises(ConfigError, match="expected text of at most 200 letters"):
+        study((name,))
+    assert not (tmp_path / "a.sqlite").exists()
+
+
 def test_what_was_decided_is_exported_in_every_format_and_read_again(study, faces, tmp_path):
     made = study()
     anna, ben = Client(made, "anna"), Client(made, "ben")

@@ -162,6 +162,11 @@ def test_a_database_of_another_study_is_refused_and_the_links_stay_the_same(stor
         store.begin_study(ABOUT | {"split": "test"})
 
 
+def test_questions_in_another_order_are_the_same_study(store):
+    secret = store.begin_study(ABOUT | {"attributes": ["pose-bin", "occlusion"]})
+    assert store.begin_study(ABOUT | {"attributes": ["occlusion", "pose-bin"]}) == secret
+
+
 def test_what_is_no_annotation_database_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "a"}\n')
     assert not is_database(str(tmp_path / "a.jsonl")) and is_database("postgresql://lab@host/name")

@@ -25,6 +25,8 @@ Status = Literal["answered", "unsure", "skipped"]
 MAGIC = b"SQLite format 3\0"
 BACKENDS = ("sqlite", "postgresql")  # whose indexes may hold some rows only, on which the answers rely
 
+LONGEST_NAME = 200  # letters of an annotator's name
+
 _metadata = sql.MetaData()
 _study = sql.Table(
     "study", _metadata, sql.Column("name", sql.String(40), primary_key=True), sql.Column("value", sql.Text)
@@ -34,7 +36,7 @@ _answer = sql.Table(
     _metadata,
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("ticket", sql.String(64), nullable=False, unique=True),  # given by the page: sent twice, kept once
-    sql.Column("annotator", sql.String(200), nullable=False),
+    sql.Column("annotator", sql.String(LONGEST_NAME), nullable=False),
     sql.Column("face", sql.Text, nullable=False),
     sql.Column("final", sql.Boolean, nullable=False),  # an adjudicator's, which decides
     sql.Column("status", sql.String(10), nullable=False),
@@ -151,8 +153,12 @@ class Store:
         """Say what the answers are about, or check that it is what they are about; gives the study's secret.
 
         Raises:
-            ConfigError: the database holds answers to other data or questions.
+            ConfigError: the database holds answers to other data or questions; the order of questions may differ.
         """
+
+        def plain(study: Mapping[str, Any]) -> dict[str, Any]:
+            return {**study, "attributes": sorted(study["attributes"])}
+
         with self._change() as connection:
             known = _read_study(connection)
             if not known:
@@ -161,7 +167,7 @@ class Store:
                 connection.execute(_study.insert(), [*rows, secret])
                 known = _read_study(connection)
         secret_text = str(known.pop("secret"))
-        if known != about:
+        if plain(known) != plain(about):
             raise ConfigError(f"--database {self.name}: is about {known}, not about {dict(about)}; name another one")
         return secret_text
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.queue import Order, Queue, in_order, weave_gold
-from ranfer.annotate.store import Store
+from ranfer.annotate.store import LONGEST_NAME, Store
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.exchange import open_source
 from ranfer.data.subsets import read_list, resolve
@@ -92,12 +92,15 @@ def open_study(
     Links stay the same as long as the database does. One that is not there is made, once all else is in order.
 
     Raises:
-        ConfigError: names that are repeated or empty, an order that needs estimates, a database of another study.
-        DataError: files that cannot be read or name other faces; ids that no database can hold.
+        ConfigError: names that are repeated, empty, too long or no text, an order that needs estimates, a database of
+            another study.
+        DataError: files that cannot be read or name other faces; ids that no database can hold; gold without answers.
     """
     names = [*annotators, *adjudicators]
     if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise ConfigError("--annotator, --adjudicator: expected at least one name, and each of them once")
+    if odd := [repr(name) for name in names if len(name) > LONGEST_NAME or not _is_text(name)]:
+        raise ConfigError(f"--annotator, --adjudicator: expected text of at most {LONGEST_NAME} letters, got {odd[0]}")
     if order == "uncertain" and prefill is None:
         raise ConfigError("--order uncertain: needs --prefill, to know what is uncertain; --blind hides its answers")
     samples = dataset.split(split)
@@ -113,7 +116,13 @@ def open_study(
             return {}
         return {face.sample.id: face.attributes for face in open_source(path, dataset, split).faces}
 
-    known = {face: attributes for face, attributes in told(gold).items() if face in by_id}
+    known = {
+        face: attributes
+        for face, attributes in told(gold).items()
+        if face in by_id and any(suggest(question, attributes) for question in questions)
+    }
+    if gold is not None and not known:
+        raise DataError(f"{gold}: answers none of the questions for any of the faces in this study")
     estimates = told(prefill)
     about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
     store = Store(database)
