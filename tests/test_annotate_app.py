@@ -361,6 +361,17 @@ def test_estimates_write_over_no_picture_and_become_no_face(faces, tmp_path, mon
     assert sorted(file.name for file in tmp_path.glob("b.*")) == ["b.jsonl", "b.meta.json", "b.plot.png"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("auto", "--out", "a.jsonl"), ("serve", "--attributes", "occlusion", "--annotator", "anna", "--database", "a")],
+)
+def test_surprises_in_the_data_are_told(faces, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(faces, faces / "happiness")
+    told = run("annotate", *words, "--data", f"folder:{faces}", "--split", "nosuch", status=1).stderr
+    assert f"surprises in the data (1): {faces}: left out" in told
+
+
 def test_answered_faces_whose_ids_are_gone_are_told(study, faces):
     Client(study(), "anna").say("face01", "upper")
     assert study().gone == []

@@ -90,7 +90,7 @@ def is_database(text: str) -> bool:
 
 
 class Store:
-    """The answers of a study; without ``create`` they must be there, and nothing is made.
+    """The answers of a study; without ``create`` they must be there, and nothing is made. Leaving ``with`` closes it.
 
     Raises:
         ConfigError: neither SQLite nor PostgreSQL, a malformed URL, or its driver is not installed.
@@ -125,6 +125,12 @@ class Store:
             with self._look() as connection:
                 if lacking := _metadata.tables.keys() - set(sql.inspect(connection).get_table_names()):
                     raise DataError(f"{self.name}: no annotation database, for it lacks the table {min(lacking)}")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the database."""

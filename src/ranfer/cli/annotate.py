@@ -18,6 +18,7 @@ from ranfer.errors import ConfigError
 if TYPE_CHECKING:
     from ranfer.annotate.agreement import Coefficient, Gold
     from ranfer.annotate.study import Person
+    from ranfer.data.dataset import Dataset
     from ranfer.intervals import Figure
 
 FORMATS = ("manifest", "lists", "csv", "coco", "labelstudio", "attributes")
@@ -39,6 +40,7 @@ def auto(
     from ranfer.faces.attributes import AttributeModel
 
     dataset = open_dataset(data)
+    _tell_surprises(dataset)
     picture = file.with_suffix(".plot.png")
     spare_data([file, about_path(file), picture], dataset)
     if dataset.path.is_dir() and file.resolve().is_relative_to(dataset.path.resolve()):
@@ -164,8 +166,10 @@ def serve(
     from ranfer.data.dataset import first_few
 
     questions, actions = choose(attributes, key or [])
+    dataset = open_dataset(data)
+    _tell_surprises(dataset)
     study = open_study(
-        open_dataset(data),
+        dataset,
         split,
         database,
         questions,
@@ -191,7 +195,8 @@ def serve(
                 f"{person.name}{' (decides)' if person.adjudicator else ''}: {link}", markup=False, soft_wrap=True
             )
 
-    serve(study, host, port, host_name or [], ready)
+    with study.store:
+        serve(study, host, port, host_name or [], ready)
 
 
 @annotate.command()
@@ -215,10 +220,10 @@ def agreement(
 
     if (gold is None) != (data is None):
         raise ConfigError("--gold and --data go together")
-    store = Store(database, create=False)
-    about = store.study()
+    with Store(database, create=False) as store:
+        about = store.study()
+        answers = store.standing()
     questions, _ = choose(",".join(about["attributes"]))
-    answers = store.standing()
     known = {}
     if gold is not None and data is not None:
         listed = open_source(gold, open_dataset(data), about["split"]).faces
@@ -255,6 +260,13 @@ def _figure(figure: Figure) -> tuple[str, str]:
     return ("-", "") if isnan(value) else (f"{value:.3f}", f"{low:.3f} to {high:.3f}")
 
 
+def _tell_surprises(dataset: Dataset) -> None:
+    from ranfer.data.dataset import first_few
+
+    if found := dataset.surprises:
+        err.print(f"surprises in the data ({len(found):,}): {first_few(found)}", markup=False, soft_wrap=True)
+
+
 def _need_extra() -> None:
     if missing := [name for name in EXTRA if find_spec(name) is None]:
         raise ConfigError(f"annotating: needs {missing[0]}, which pip install 'ranfer[annotate]' brings")
@@ -273,7 +285,8 @@ def _decided(source: str, folder: Path, shares: bool) -> Path:
     from ranfer.annotate.decide import write_decided
     from ranfer.annotate.store import Store
 
-    path, found = write_decided(Store(source, create=False), folder, shares)
+    with Store(source, create=False) as store:
+        path, found = write_decided(store, folder, shares)
     if found.waiting:
         err.print(f"{len(found.waiting):,} faces wait for a decision and are left out", markup=False)
     return path

@@ -1,7 +1,7 @@
 // The page as it is shown: elements are made once and changed in place, so that focus and screen readers stay where they are.
 
 const find = (id) => document.getElementById(id);
-const KEYS = { enter: "⏎", arrowright: "→", arrowleft: "←", " ": "space", escape: "esc" };
+const KEYS = { enter: "⏎", arrowright: "→", arrowleft: "←", escape: "esc" };
 const WORDS = {
   accept: "Accept", unsure: "Unsure", skip: "Skip", several: "Several", back: "Back", undo: "Undo",
 };
