@@ -4,6 +4,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +25,7 @@ def postgres(tmp_path_factory):
     if initdb is None:
         pytest.fail("needs PostgreSQL, as Debian's package postgresql")
     bin_ = Path(initdb).parent
-    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    folder = Path(tempfile.mkdtemp())  # that of pytest is not open to another user
     other = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []  # PostgreSQL does not run as root
     if other:
         shutil.chown(folder, "postgres")
@@ -43,18 +44,15 @@ def database(request, tmp_path):
     if request.param == "sqlite":
         return str(tmp_path / "answers.sqlite")
     url = request.getfixturevalue("postgres")
-    store = Store(url)
-    with store._change() as connection:
+    with Store(url) as store, store._change() as connection:
         connection.exec_driver_sql("DROP TABLE study, answer")
-    store.close()
     return url
 
 
 @pytest.fixture
 def store(database):
-    opened = Store(database)
-    yield opened
-    opened.close()
+    with Store(database) as opened:
+        yield opened
 
 
 def answer(ticket, face="a", annotator="anna", kinds=("upper",), **more):
@@ -63,9 +61,8 @@ def answer(ticket, face="a", annotator="anna", kinds=("upper",), **more):
 
 def test_an_answer_is_there_after_the_database_was_opened_again(store, database):
     store.add(answer("t1", kinds=("upper", "eyewear"), note="a hat, “perhaps”", seconds=0.2))
-    again = Store(database, create=False)
-    (found,) = again.standing()
-    again.close()
+    with Store(database, create=False) as again:
+        (found,) = again.standing()
     assert found.said == {"occlusion": ["eyewear", "upper"]} and found.note == "a hat, “perhaps”"
     assert found.at.endswith("+00:00") and found.seconds == 0.2
 

@@ -28,8 +28,8 @@ class Decided(NamedTuple):
 def decide(answers: Iterable[Answer], contested: Iterable[str], shares: bool = False) -> Decided:
     """Who said what, as one decision a face: the adjudicator's, or what all annotators agree on.
 
-    ``shares`` takes contested faces, too, with the share of the annotators who are sure as the probability of each kind
-    of occlusion, and the most frequent pose.
+    A face that only one person answered is decided by that answer. ``shares`` takes contested faces, too, with the
+    share of the annotators who are sure as the probability of each kind of occlusion, and the most frequent pose.
     """
     by_face: dict[str, list[Answer]] = {}
     for answer in answers:
