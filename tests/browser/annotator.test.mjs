@@ -66,6 +66,7 @@ test("several values, unsure, skip, back, undo and a note", async () => {
   await shown();
   await page.keyboard.press("n");
   await shown();
+  await saved(page);
   await page.keyboard.press("z");
   await page.waitForFunction((face) => document.getElementById("caption").textContent === face, faces[3]);
   await page.keyboard.press("ArrowLeft");
@@ -115,6 +116,33 @@ test("a server that is killed and started again in the middle loses nothing, and
   assert.deepEqual([found.filter((kind) => kind === "u" || kind === "upper").length, found.filter((kind) => kind === "eyewear").length], [5, 4]);
   assert.equal(found.length, 29);
   assert.deepEqual(page.errors, []);
+});
+
+test("undo waits for no server: it is refused while an answer is not saved, and the other keys go on", async () => {
+  const page = await openPage(browser, server.links.anna);
+  await press(page, "u");
+  await saved(page);
+  await server.kill();
+  await press(page, "e");
+  await page.keyboard.press("z");
+  assert.match(await page.textContent("#message"), /Undo works once all answers are saved/);
+  await press(page, "n");
+  server = await serve(folder, port, "--attributes", "occlusion", ...PEOPLE);
+  await saved(page);
+  await press(page, "z");
+  assert.equal((await answers(folder)).length, 2);
+  assert.deepEqual(page.errors, []);
+});
+
+test("an answer that is refused for good counts for nothing, and undo does not meet it", async () => {
+  const page = await openPage(browser, server.links.anna);
+  await page.route("**/api/answers", (route) => route.fulfill({ status: 409, json: { error: "already answered" } }));
+  await press(page, "u");
+  await saved(page);
+  assert.match(await page.textContent("#message"), /already answered/);
+  assert.match(await page.textContent("#counts"), /^0 of 60/);
+  await page.keyboard.press("z");
+  assert.match(await page.textContent("#message"), /nothing to undo/);
 });
 
 test("two windows of one annotator at once share the work", async () => {

@@ -162,14 +162,15 @@ function submit(status) {
     ticket, face: current.id, status, said: status === "skipped" ? {} : said, note: view.note().value,
     seconds: Math.round(seconds * 1000) / 1000, replaces: current.answer?.ticket ?? null,
   };
-  if (current.answer) counts[current.answer.status] -= 1;
+  const replaced = current.answer?.status;
+  if (replaced) counts[replaced] -= 1;
   counts[status] += 1;
   changes += 1;
   if (status !== "skipped" && seconds < BREAK) paces.push(seconds);
   if (paces.length > REMEMBERED) paces.shift();
   current.answer = record;
   behind.push(current);
-  made.push({ ticket, status });
+  made.push({ ticket, status, replaced });
   outbox.push(record);
   channel.postMessage(record.face);
   view.note().blur();
@@ -192,13 +193,12 @@ function skip() {
 
 async function undo() {
   if (!made.length) return view.complain("There is nothing to undo");
-  if (trouble) return view.complain("Nothing can be taken back while the server is not reached");
-  const { ticket, status } = made.pop();
+  if (outbox.size) return view.complain("Undo works once all answers are saved"); // waiting here could take for ever
+  const last = made.pop();
   busy = true;
   try {
-    await outbox.idle();
-    const face = await api.undo(ticket);
-    counts[status] -= 1;
+    const face = await api.undo(last.ticket);
+    counts[last.status] -= 1;
     changes += 1;
     if (face.answer) counts[face.answer.status] += 1;
     for (const list of [behind, ahead]) {
@@ -209,8 +209,8 @@ async function undo() {
     await show(face);
     view.say(`Taken back: face ${face.id}`);
   } catch (error) {
-    if (error.status !== 404 && error.status !== 409) made.push({ ticket, status }); // it may work another time
-    view.complain(error.message);
+    if (error.status !== 404 && error.status !== 409) made.push(last); // it may work another time
+    view.complain(error.status ? error.message : "Cannot reach the server; try undo again later");
   } finally {
     busy = false;
   }
@@ -265,6 +265,12 @@ function told(error, record) {
   if (record && error) {
     const face = behind.find((one) => one.answer?.ticket === record.ticket);
     if (face) behind.splice(behind.indexOf(face), 1); // the other window's answer is not known here
+    const place = made.findIndex((one) => one.ticket === record.ticket);
+    if (place >= 0) { // as if it was never given
+      const [{ status, replaced }] = made.splice(place, 1);
+      counts[status] -= 1;
+      if (replaced) counts[replaced] += 1;
+    }
   }
   if (error?.status) view.complain(error.message); // else nobody replied, which the progress tells
   showProgress();
