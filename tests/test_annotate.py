@@ -25,7 +25,7 @@ def said(annotator, face, *kinds, turned="0", status="answered", final=False):
         ("occlusion,occlusion", [], "each once"),
         ("occlusion", ["pose-bin.30=q"], "--key pose-bin.30: expected ATTRIBUTE.VALUE=KEY"),
         ("occlusion", ["occlusion.upper"], "expected a key, such as occlusion.upper=k"),
-        ("occlusion", ["undo=n"], "'n' cannot stand for both occlusion.none and undo"),
+        ("occlusion", ["undo=n"], "'n' is the key of both occlusion.none and undo"),
     ],
 )
 def test_questions_and_keys_that_make_no_sense_are_refused(names, keys, message):
@@ -44,7 +44,7 @@ def test_any_key_can_be_changed():
     [
         (["none"], None),
         (["upper", "eyewear"], None),
-        (["none", "upper"], "goes with no other"),
+        (["none", "upper"], "cannot be combined"),
         ([], "got"),
         (["hat"], "no value"),
     ],

@@ -213,15 +213,15 @@ def test_no_file_outside_of_the_pages_own_is_served(study, path):
 @pytest.mark.parametrize(
     ("headers", "status", "message"),
     [
-        ({"authorization": ""}, 401, "expected the token of an annotator"),
-        ({"authorization": "Bearer é"}, 401, "expected the token"),
-        ({"host": "evil.example"}, 421, "does not go by the name 'evil.example'"),
-        ({"host": "[::1"}, 421, "does not go by"),
-        ({"host": "a]"}, 421, "does not go by"),
-        ({"origin": "http://["}, 403, "no business"),
-        ({"origin": "http://evil.example"}, 403, "a page of 'http://evil.example' has no business here"),
-        ({"origin": "http://127.0.0.1:1"}, 403, "no business"),
-        ({"origin": "null"}, 403, "no business"),
+        ({"authorization": ""}, 401, "missing or wrong token"),
+        ({"authorization": "Bearer é"}, 401, "missing or wrong token"),
+        ({"host": "evil.example"}, 421, "unknown host name 'evil.example'"),
+        ({"host": "[::1"}, 421, "unknown host name"),
+        ({"host": "a]"}, 421, "unknown host name"),
+        ({"origin": "http://["}, 403, "cross-origin request"),
+        ({"origin": "http://evil.example"}, 403, "cross-origin request from 'http://evil.example' refused"),
+        ({"origin": "http://127.0.0.1:1"}, 403, "cross-origin request"),
+        ({"origin": "null"}, 403, "cross-origin request"),
     ],
 )
 def test_a_stranger_is_refused(study, headers, status, message):
@@ -241,9 +241,9 @@ def test_addresses_and_own_names_are_let_in(study, host):
     ("change", "status", "message"),
     [
         ({"said": {"occlusion": ["hat"]}}, 422, "no value is called 'hat'"),
-        ({"said": {"occlusion": ["none", "upper"]}}, 422, "none goes with no other value"),
-        ({"said": {"beard": ["yes"]}}, 422, "nobody asked for 'beard'"),
-        ({"said": {}}, 422, "expected an answer to occlusion, too"),
+        ({"said": {"occlusion": ["none", "upper"]}}, 422, "none cannot be combined with other values"),
+        ({"said": {"beard": ["yes"]}}, 422, "unknown question 'beard'"),
+        ({"said": {}}, 422, "no answer to occlusion"),
         ({"face": "face99"}, 404, "no face of this study is called 'face99'"),
         ({"ticket": "../1"}, 422, "malformed request: body.ticket"),
         ({"status": "perhaps"}, 422, "malformed request: body.status"),

@@ -1,4 +1,4 @@
-"""Pose and occlusion of every face of a dataset, estimated into a growing file that a stopped run goes on with."""
+"""Pose and occlusion of every face of a dataset, estimated into a file that an interrupted run resumes."""
 
 from __future__ import annotations
 

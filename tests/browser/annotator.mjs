@@ -46,7 +46,7 @@ export function serve(folder, port, ...words) {
     child.on("exit", (code) => failed(new Error(`the server ended with ${code}`)));
     child.stdout.on("data", (text) => {
       said += text;
-      for (const [, name, link] of said.matchAll(/^(\w+)(?: \(decides\))?: (http\S+)\n/gm)) links[name] = link;
+      for (const [, name, link] of said.matchAll(/^(\w+)(?: \(adjudicator\))?: (http\S+)\n/gm)) links[name] = link;
       if (Object.keys(links).length === expected) started(server);
     });
   });

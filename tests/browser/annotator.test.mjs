@@ -107,7 +107,7 @@ test("a server that is killed and started again in the middle loses nothing, and
   for (let number = 0; number < 5; number++) await press(page, "u");
   await server.kill();
   for (let number = 0; number < 4; number++) await press(page, "e");
-  await page.waitForFunction(() => document.getElementById("saved").textContent.startsWith("server not reached"));
+  await page.waitForFunction(() => document.getElementById("saved").textContent.startsWith("offline: "));
   server = await serve(folder, port, "--attributes", "occlusion", ...PEOPLE);
   await saved(page);
   for (let number = 0; number < 20; number++) await press(page, "n");
@@ -179,7 +179,7 @@ test("two annotators at once are blind to each other, and the adjudicator decide
   assert.match(await judge.textContent("#counts"), /^0 of 6/);
   assert.match(await judge.textContent("#others"), /anna\s*side[\s\S]*ben\s*none/);
   for (let number = 0; number < 6; number++) await judge.keyboard.press("s");
-  await judge.waitForFunction(() => document.querySelector("#face p")?.textContent.startsWith("Nothing waits"));
+  await judge.waitForFunction(() => document.querySelector("#face p")?.textContent.startsWith("No faces left"));
   assert.equal((await answers(folder)).filter((answer) => answer.final).length, 6);
   for (const page of [anna, ben, judge]) assert.deepEqual(page.errors, []);
 });
@@ -227,7 +227,7 @@ test("light and dark follow the system, and the choice is kept", async () => {
 
 test("without a token the page says what to do, and the token is nowhere to be seen", async () => {
   const page = await openPage(browser, `http://127.0.0.1:${port}/`);
-  assert.match(await page.textContent("#face"), /open the page by the link that was printed/);
+  assert.match(await page.textContent("#face"), /open your personal link/);
   const anna = await openPage(browser, server.links.anna);
   assert.equal(anna.url(), `http://127.0.0.1:${port}/`);
 });

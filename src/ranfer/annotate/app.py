@@ -50,7 +50,7 @@ def who(request: Request) -> Person:
     people: Sequence[Person] = request.app.state.people
     found = [person for person in people if hmac.compare_digest(person.token.encode(), given)]
     if not found:
-        raise HTTPException(401, "expected the token of an annotator: open the page by the link that was printed")
+        raise HTTPException(401, "missing or wrong token; open your personal link")
     return found[0]
 
 
@@ -125,11 +125,11 @@ def create_app(study: Study) -> FastAPI:
         known(given.face)
         asked = {question.name: question for question in study.questions}
         problems = [
-            asked[name].check(values) if name in asked else f"nobody asked for {name[:80]!r}"
+            asked[name].check(values) if name in asked else f"unknown question {name[:80]!r}"
             for name, values in given.said.items()
         ]
         if given.status == "answered" and asked.keys() - given.said.keys():
-            problems.append(f"expected an answer to {', '.join(sorted(asked.keys() - given.said.keys()))}, too")
+            problems.append(f"no answer to {', '.join(sorted(asked.keys() - given.said.keys()))}")
         if said := [problem for problem in problems if problem]:
             raise HTTPException(422, said[0])
         study.store.add(Answer(annotator=person.name, final=person.adjudicator, **given.model_dump()))

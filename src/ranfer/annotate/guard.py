@@ -50,9 +50,9 @@ def guarded(app: App, names: Collection[str] = ()) -> App:
 
         host = headers.get("host", "")
         if not _is_ours(host, known):
-            await refuse(421, f"this server does not go by the name {host[:80]!r}; --host-name adds one")
+            await refuse(421, f"unknown host name {host[:80]!r}; allow it with --host-name")
         elif "origin" in headers and ((split := _split(headers["origin"])) is None or split.netloc != host):
-            await refuse(403, f"a page of {headers['origin'][:80]!r} has no business here")
+            await refuse(403, f"cross-origin request from {headers['origin'][:80]!r} refused")
         elif (body := await _read_body(headers.get("content-length", "0"), receive)) is None:
             await refuse(413, f"expected a request of at most {LARGEST:,} bytes")
         else:

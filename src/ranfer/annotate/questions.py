@@ -46,14 +46,14 @@ class Question:
         if not chosen or len(set(chosen)) < len(chosen) or (len(chosen) > 1 and not self.several):
             return f"{self.name}: expected {'values' if self.several else 'one value'}, each once, got {list(chosen)}"
         if self.alone in chosen and len(chosen) > 1:
-            return f"{self.name}: {self.alone} goes with no other value"
+            return f"{self.name}: {self.alone} cannot be combined with other values"
         return None
 
 
 OCCLUSION = Question(
     "occlusion",
     "What covers the face?",
-    "more than one: Several, or Shift and their keys; then Accept",
+    "For several answers, hold Shift (or press Several), then Accept.",
     (
         Value(FREE, "nothing", "n"),
         Value(Occlusion.UPPER, "upper part", "u"),
@@ -69,7 +69,7 @@ _TURNED_WORDS = ("under 30°", "over 30°", "over 45°")
 POSE = Question(
     "pose-bin",
     "How far is the head turned?",
-    "aside, up or down; leaning does not count",
+    "Left, right, up or down; ignore tilt.",
     tuple(
         Value(str(degrees), words, str(key))
         for key, (degrees, words) in enumerate(zip(TURNED, _TURNED_WORDS, strict=True), 1)
@@ -119,7 +119,7 @@ def choose(names: str, keys: Sequence[str] = ()) -> tuple[tuple[Question, ...], 
         if not key:
             raise ConfigError(f"--key {name}: expected a key, such as {name}=k")
         if used.setdefault(key, name) != name:
-            raise ConfigError(f"--key: {key!r} cannot stand for both {used[key]} and {name}")
+            raise ConfigError(f"--key: {key!r} is the key of both {used[key]} and {name}")
     return questions, actions
 
 

@@ -19,13 +19,15 @@ def serve(
     """Serve a study until a signal; ``ready`` is told of each person's link once the server can be reached.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: it cannot listen on the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ConfigError(f"--host {host} --port {port}: cannot be listened on ({error.strerror or error})") from error
+        raise ConfigError(
+            f"--host {host} --port {port}: cannot listen on this address ({error.strerror or error})"
+        ) from error
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
     ready([(person, f"{address}#token={person.token}") for person in study.people])

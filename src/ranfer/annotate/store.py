@@ -99,7 +99,7 @@ class Store:
 
     def __init__(self, database: str, create: bool = True) -> None:
         if not create and not is_database(database):
-            raise DataError(f"{database}: no annotation database")
+            raise DataError(f"{database}: not an annotation database")
         scheme, is_url, _ = database.partition("://")
         shown = f"{scheme}://..." if is_url else database  # in what is malformed, the password may be anywhere
         try:
@@ -124,7 +124,7 @@ class Store:
         else:
             with self._look() as connection:
                 if lacking := _metadata.tables.keys() - set(sql.inspect(connection).get_table_names()):
-                    raise DataError(f"{self.name}: no annotation database, for it lacks the table {min(lacking)}")
+                    raise DataError(f"{self.name}: not an annotation database: it has no table {min(lacking)}")
 
     def __enter__(self) -> Store:
         return self
@@ -174,7 +174,9 @@ class Store:
                 known = _read_study(connection)
         secret_text = str(known.pop("secret"))
         if plain(known) != plain(about):
-            raise ConfigError(f"--database {self.name}: is about {known}, not about {dict(about)}; name another one")
+            raise ConfigError(
+                f"--database {self.name}: holds answers to a different study: {known}; use another --database"
+            )
         return secret_text
 
     def study(self) -> dict[str, Any]:
@@ -203,7 +205,7 @@ class Store:
         }
         mine = (_answer.c.annotator == answer.annotator) & (_answer.c.face == answer.face)
         replaced = _answer.update().where(mine, _answer.c.ticket == answer.replaces, _answer.c.stands)
-        conflict = ConflictError(f"{answer.face}: was answered in another window, and that answer stays")
+        conflict = ConflictError(f"{answer.face}: already answered in another window; that answer was kept")
         try:
             with self._change() as connection:
                 if self._knows(connection, answer.ticket):
@@ -234,13 +236,13 @@ class Store:
             mine = (_answer.c.annotator == annotator) & (_answer.c.ticket == ticket)
             row = connection.execute(sql.select(_answer).where(mine)).mappings().first()
             if row is None or row["face"] not in faces:
-                raise UnknownAnswerError(f"{annotator} gave no answer {ticket!r} to a face that is asked here")
+                raise UnknownAnswerError(f"{annotator} gave no answer {ticket!r} to a face in the current list")
             if row["undone"] is not None:
                 return str(row["face"])
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             undone = _answer.update().where(mine, _answer.c.stands).values(stands=False, undone=now)
             if not connection.execute(undone).rowcount:
-                raise ConflictError(f"{row['face']}: was answered anew since, and that answer stays")
+                raise ConflictError(f"{row['face']}: answered again since; that answer was kept")
             before = (_answer.c.annotator == annotator) & (_answer.c.ticket == row["replaces"])
             connection.execute(_answer.update().where(before).values(stands=True))
             return str(row["face"])

@@ -94,21 +94,21 @@ def open_study(
     Raises:
         ConfigError: names that are repeated, empty, too long or no text, an order that needs estimates, a database of
             another study.
-        DataError: files that cannot be read or name other faces; ids that no database can hold; gold without answers.
+        DataError: files that cannot be read or name other faces; ids that are not valid text; gold without answers.
     """
     names = [*annotators, *adjudicators]
     if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        raise ConfigError("--annotator, --adjudicator: expected at least one name, and each of them once")
+        raise ConfigError("--annotator, --adjudicator: expected at least one name, each once")
     if odd := [repr(name) for name in names if len(name) > LONGEST_NAME or not _is_text(name)]:
         raise ConfigError(f"--annotator, --adjudicator: expected text of at most {LONGEST_NAME} letters, got {odd[0]}")
     if order == "uncertain" and prefill is None:
-        raise ConfigError("--order uncertain: needs --prefill, to know what is uncertain; --blind hides its answers")
+        raise ConfigError("--order uncertain: needs --prefill; add --blind to hide its answers")
     samples = dataset.split(split)
     if faces is not None:
         listed = read_list(faces)
         samples = [samples[place] for place in resolve(listed, [sample.id for sample in samples])]
     if odd := [repr(sample.id) for sample in samples if not _is_text(sample.id)]:
-        raise DataError(f"{dataset.path}: ids that no database can hold: {first_few(odd)}")
+        raise DataError(f"{dataset.path}: ids that are not valid text: {first_few(odd)}")
     by_id = {sample.id: sample for sample in samples}
 
     def told(path: Path | None) -> dict[str, Attributes]:
@@ -130,7 +130,7 @@ def open_study(
     for name in names:
         decides = name in adjudicators
         if store.standing(name, final=not decides):
-            raise ConfigError(f"{name}: was {'annotator' if decides else 'adjudicator'} before, and cannot change")
+            raise ConfigError(f"{name}: was {'annotator' if decides else 'adjudicator'} before; roles cannot change")
     people = [
         Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
         for name in names

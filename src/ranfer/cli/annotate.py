@@ -30,7 +30,9 @@ annotate = typer.Typer(no_args_is_help=True, help="Pose and occlusion of faces, 
 def auto(
     data: Data,
     split: Annotated[str, typer.Option(help="Split whose faces are estimated.")],
-    file: Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="A line a face; a stopped run goes on.")],
+    file: Annotated[
+        Path, typer.Option("--out", metavar="FILE.jsonl", help="One line per face; an interrupted run resumes.")
+    ],
 ) -> None:
     """Estimate pose and occlusion of every face."""
     from ranfer.data import open_dataset
@@ -55,14 +57,14 @@ def auto(
                 progress=lambda done, total: progress("faces", done, total),
             )
     except KeyboardInterrupt:
-        err.print(f"stopped; what is done lies in {file}, and the same command goes on from there", markup=False)
+        err.print(f"stopped; finished faces are in {file}, and the same command resumes", markup=False)
         raise typer.Exit(130) from None
     out.print(f"{len(found.records):,} faces in {file}", markup=False, soft_wrap=True)
     if find_spec("matplotlib") is not None and found.records:
         from ranfer.plots import plot_attributes
 
         plot_attributes(list(found.records.values()), picture)
-        out.print(f"their distribution: {picture}", markup=False, soft_wrap=True)
+        out.print(f"plot: {picture}", markup=False, soft_wrap=True)
     for line in found.errors.values():
         err.print(line, markup=False)
     if found.errors:
@@ -93,7 +95,7 @@ def export(
     ] = None,
     label_rule: LabelRule = "majority",
     shares: Annotated[
-        bool, typer.Option("--shares", help="Of a database: take faces that nobody decided by how many say what.")
+        bool, typer.Option("--shares", help="For a database: include undecided faces, by the shares of the answers.")
     ] = False,
 ) -> None:
     """Write subsets (pose over 30 and 45, each occlusion, any, none) as manifests, lists, CSV, COCO or Label Studio."""
@@ -109,7 +111,7 @@ def export(
     dataset = open_dataset(data)
     database = _is_database(source)
     if shares and not database:
-        raise ConfigError(f"--shares belongs to the database of annotate serve, and {source} is none")
+        raise ConfigError(f"--shares needs a database of annotate serve, and {source} is not one")
     path = _decided(source, folder, shares) if database else Path(source)
     found = open_source(path, dataset, split, limits, label_rule)
     files = export_subsets(found, folder, chosen)
@@ -127,26 +129,27 @@ def export(
 @annotate.command()
 def serve(
     data: Data,
-    split: Annotated[str, typer.Option(help="Split whose faces are asked.")],
+    split: Annotated[str, typer.Option(help="Split whose faces are shown.")],
     attributes: Annotated[str, typer.Option(help="What is asked, joined by commas: occlusion, pose-bin.")],
-    annotator: Annotated[list[str], typer.Option(metavar="NAME", help="A link each; may be repeated.")],
+    annotator: Annotated[list[str], typer.Option(metavar="NAME", help="Gets a personal link; may be repeated.")],
     adjudicator: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Sees who said what where people differ, and decides.")
+        list[str] | None, typer.Option(metavar="NAME", help="Sees the answers where people differ, and decides.")
     ] = None,
     database: Annotated[
         str, typer.Option(metavar="FILE|URL", help="An SQLite file, or postgresql+psycopg://USER@HOST/NAME.")
     ] = "annotations.sqlite",
-    faces: Annotated[File, typer.Option(metavar="LIST", help="Ask these faces of the split only.")] = None,
+    faces: Annotated[File, typer.Option(metavar="LIST", help="Show only these faces of the split.")] = None,
     order: Annotated[
         Literal["random", "uncertain", "disagreements"],
-        typer.Option(help="Which faces come first: any, those the estimates doubt, those others disagree on."),
+        typer.Option(help="Which faces come first: random, least certain estimates, or disagreements."),
     ] = "random",
     prefill: Annotated[
-        File, typer.Option(metavar="FILE", help="Estimates to begin from: what annotate auto wrote, or any export.")
+        File, typer.Option(metavar="FILE", help="Estimates to suggest: from annotate auto, or any export.")
     ] = None,
-    blind: Annotated[bool, typer.Option("--blind", help="Use --prefill for the order, and do not show it.")] = False,
+    blind: Annotated[bool, typer.Option("--blind", help="Use --prefill for the order only; suggest nothing.")] = False,
     gold: Annotated[
-        File, typer.Option(metavar="FILE", help="Faces with known answers, one among ten, to measure annotators.")
+        File,
+        typer.Option(metavar="FILE", help="Faces with known answers, mixed in as one in ten, to measure annotators."),
     ] = None,
     key: Annotated[
         list[str] | None, typer.Option(metavar="NAME=KEY", help="As in occlusion.upper=k or undo=q; may be repeated.")
@@ -157,7 +160,7 @@ def serve(
         list[str] | None, typer.Option(metavar="NAME", help="Another name of this server; may be repeated.")
     ] = None,
 ) -> None:
-    """Ask people in the browser, each by a link of their own; stop with Ctrl-C, and go on with the same command."""
+    """Annotate in the browser, with a link for each person; stop with Ctrl-C, resume with the same command."""
     _need_extra()
     from ranfer.annotate.questions import choose
     from ranfer.annotate.serve import serve
@@ -186,13 +189,13 @@ def serve(
     def ready(links: list[tuple[Person, str]]) -> None:
         out.print(f"{len(study.samples):,} faces; answers in {study.store.name}", markup=False, soft_wrap=True)
         if gone := study.gone:
-            told = f"{len(gone):,} answered faces are not in the data any more, by their ids: {first_few(gone)}"
+            told = f"{len(gone):,} answered faces are no longer in the data: {first_few(gone)}"
             err.print(told, markup=False, soft_wrap=True)
         if host not in ("127.0.0.1", "::1", "localhost"):
-            err.print("links travel unencrypted: let only people whom you trust into this network", markup=False)
+            err.print("links are sent unencrypted: use a network whose users you trust", markup=False)
         for person, link in links:
             out.print(
-                f"{person.name}{' (decides)' if person.adjudicator else ''}: {link}", markup=False, soft_wrap=True
+                f"{person.name}{' (adjudicator)' if person.adjudicator else ''}: {link}", markup=False, soft_wrap=True
             )
 
     with study.store:
@@ -206,10 +209,10 @@ def agreement(
     gold: Annotated[
         File, typer.Option(metavar="FILE", help="Known answers, as for annotate serve; needs --data.")
     ] = None,
-    data: Annotated[str | None, typer.Option(metavar="DATA", help="The dataset, where there is --gold.")] = None,
-    replicates: Annotated[int, typer.Option(min=1, help="How often faces are drawn for the intervals.")] = 400,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="The dataset; needed for --gold.")] = None,
+    replicates: Annotated[int, typer.Option(min=1, help="Bootstrap replicates for the intervals.")] = 400,
 ) -> None:
-    """Say how far annotators agree, and how often each is right on gold faces, with intervals."""
+    """Measure how far annotators agree, and how often each is right on gold faces, with intervals."""
     _need_extra()
     from ranfer.annotate.agreement import measure, measure_gold, write_agreement
     from ranfer.annotate.questions import choose

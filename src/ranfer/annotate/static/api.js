@@ -15,7 +15,7 @@ async function ask(path, options = {}) {
   });
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
-  const error = new Error(told.error ?? `the server said ${response.status}`);
+  const error = new Error(told.error ?? `the server replied with status ${response.status}`);
   if (told.error) error.status = response.status; // the annotator itself says so, and nothing that stands between
   throw error;
 }

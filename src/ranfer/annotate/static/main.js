@@ -70,7 +70,7 @@ async function next() {
   while (!ahead.length) {
     const told = await refill();
     if (!told) {
-      view.showWords("The server is not reached. What you said is kept here, and this goes on when it is back.");
+      view.showWords("Cannot reach the server. Your answers are kept in this browser and will be sent when it is back.");
       await new Promise((wake) => setTimeout(wake, 1000));
     } else if (!ahead.length && outbox.size) await outbox.idle();
     else break;
@@ -92,7 +92,7 @@ async function show(face) {
   showProgress();
   if (!face) {
     view.note().value = "";
-    const words = session.adjudicator ? "Nothing waits for a decision." : "All faces are answered. Thank you!";
+    const words = session.adjudicator ? "No faces left to decide." : "All faces are answered. Thank you!";
     view.showWords(words);
     view.say(words);
     view.showStrip([], 0);
@@ -207,7 +207,7 @@ async function undo() {
     }
     if (current && current.id !== face.id) ahead.unshift(current);
     await show(face);
-    view.say(`Taken back: face ${face.id}`);
+    view.say(`Undone: face ${face.id}`);
   } catch (error) {
     if (error.status !== 404 && error.status !== 409) made.push(last); // it may work another time
     view.complain(error.status ? error.message : "Cannot reach the server; try undo again later");

@@ -29,7 +29,7 @@ function press(element, act) {
 // choose(question, value, event), act(action): what a click does.
 export function build(session, choose, act) {
   document.title = `${session.annotator} · ranfer annotate`;
-  find("annotator").textContent = session.annotator + (session.adjudicator ? " decides" : "");
+  find("annotator").textContent = session.annotator + (session.adjudicator ? " (adjudicator)" : "");
   find("data").textContent = session.data;
   for (const question of session.questions) {
     const choices = make("div", { class: "choices" });
@@ -105,11 +105,13 @@ export function showProgress({ done, total, unsure, skipped, seconds, waiting, a
   find("counts").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")}${asides.join("")}`;
   find("pace").textContent = seconds ? `${Math.round(60 / seconds)} a minute, ${span(seconds * (total - done))} left` : "";
   const told = [];
-  if (waiting) told.push(trouble ? `server not reached: ${waiting} kept here, sent when it is back` : `saving ${waiting}`);
-  if (aside) told.push(`${aside} kept here, to faces that are not asked now`);
+  if (waiting) told.push(trouble ? `offline: ${answers(waiting)} waiting to be sent` : `saving ${waiting}`);
+  if (aside) told.push(`${answers(aside)} kept here: ${aside === 1 ? "its face is" : "their faces are"} not in the current list`);
   find("saved").textContent = told.join("; ") || "all saved";
   find("saved").toggleAttribute("data-waiting", aside > 0 || (trouble && waiting > 0));
 }
+
+const answers = (n) => `${n} ${n === 1 ? "answer" : "answers"}`;
 
 function span(seconds) {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
