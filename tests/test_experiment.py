@@ -314,7 +314,7 @@ def test_a_difference_counts_the_seeds_that_both_rows_have():
     found = compare(table, table.groups["g"], "a", "b")
     assert found is not None
     assert found.accuracy.value == 1
-    assert found.p_values == {1: 0.125}
+    assert (found.seeds, found.p_values) == ((1,), {1: 0.125})
     assert compare(table, table.groups["g"], "b", "b") is None
 
 
@@ -336,13 +336,28 @@ def test_the_words_say_what_the_interval_allows_and_no_more(first, other, verdic
     )
 
 
-def test_an_empty_group_and_a_single_seed_are_told_as_such(tmp_path):
-    right = {"a": np.empty((1, 0)), "b": np.empty((1, 0))}
-    table = Table(rows(a=(0,), b=(0,)), ("b",), {"none": Group(right, 0)}, (), {}, (), {})
+def test_a_group_without_faces_is_not_measured(tmp_path):
+    right = {"a": np.empty((2, 0)), "b": np.empty((2, 0))}
+    table = Table(rows(a=(0, 1), b=(0, 1)), ("b",), {"none": Group(right, 0)}, (), {}, (), {})
     experiment_report.write_report(table, tmp_path, "x")
-    assert "With one seed nothing is known of the spread" in (tmp_path / "experiment.md").read_text()
+    text = (tmp_path / "experiment.md").read_text()
+    assert "Against *b*: not measured: a." in text
+    assert "share only one seed" not in text
     found = json.loads((tmp_path / "experiment.json").read_text())["groups"]["none"]["rows"]["a"]
     assert (found["accuracy"], found["standard_deviation"]) == (None, None)
+    assert found["against"]["b"]["verdict"] == "not measured"
+
+
+def test_a_comparison_of_one_shared_seed_is_marked_beside_others_of_more(tmp_path):
+    right = {name: np.full((n, 50), share) for name, n, share in (("a", 1, 1.0), ("b", 2, 1.0), ("c", 2, 0.0))}
+    table = Table(rows(a=(0,), b=(0, 1), c=(0, 1)), ("c",), {"g": Group(right, 50)}, (), {}, (), {})
+    experiment_report.write_report(table, tmp_path, "x")
+    text = (tmp_path / "experiment.md").read_text()
+    assert "share only one seed" in text
+    assert "Against *c*: better: a (one seed), b." in text
+    assert "| +100.00 (+100.00 to +100.00) (one seed) |" in text
+    found = json.loads((tmp_path / "experiment.json").read_text())["groups"]["g"]["rows"]
+    assert [found[row]["against"]["c"]["shared_seeds"] for row in "ab"] == [[0], [0, 1]]
 
 
 @pytest.mark.parametrize("name", ["ablation", "ablation-small"])

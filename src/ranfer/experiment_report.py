@@ -52,15 +52,21 @@ class Group:
 
 
 class Difference(NamedTuple):
-    """A row minus a reference, over the seeds that both have; intervals by a bootstrap over faces and seeds."""
+    """A row minus a reference, over the seeds that both have; intervals by a bootstrap over faces and seeds.
 
-    accuracy: Figure
+    With one shared seed the interval is over faces alone.
+    """
+
+    accuracy: Figure  # NaN without faces
+    seeds: tuple[int, ...]
     p_values: dict[int, float]  # exact McNemar, by seed
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``no difference is shown`` where the interval includes zero."""
+        """``better``, ``worse``, ``no difference is shown`` (the interval includes zero), or ``not measured`` (NaN)."""
         low, high = self.accuracy.interval
+        if np.isnan(low):
+            return "not measured"
         return "better" if low > 0 else "worse" if high < 0 else "no difference is shown"
 
 
@@ -83,7 +89,7 @@ class Table:
 
 def compare(table: Table, group: Group, row: str, reference: str) -> Difference | None:
     """A row against a reference on a group; None where they share no seed, or are the same row."""
-    seeds = [seed for seed in table.rows[row].seeds if seed in table.rows[reference].seeds]
+    seeds = tuple(seed for seed in table.rows[row].seeds if seed in table.rows[reference].seeds)
     if row == reference or not seeds:
         return None
     first, other = (
@@ -96,7 +102,7 @@ def compare(table: Table, group: Group, row: str, reference: str) -> Difference 
         if group.single
     }
     value = float(values.mean()) if group.n else float("nan")
-    return Difference(Figure(value, intervals.bootstrap_runs(values)), p_values)
+    return Difference(Figure(value, intervals.bootstrap_runs(values)), seeds, p_values)
 
 
 def write_report(table: Table, out: Path, command: str) -> None:
@@ -118,6 +124,10 @@ def write_report(table: Table, out: Path, command: str) -> None:
 
 
 _Found = Mapping[tuple[str, str, str], Difference | None]
+_ONE_SEED = (
+    "Where two rows share only one seed, the difference is marked so: its interval is over faces alone, and nothing "
+    "is known of the spread over seeds."
+)
 
 
 def _to_json(table: Table, found: _Found, command: str) -> dict[str, Any]:
@@ -132,6 +142,7 @@ def _to_json(table: Table, found: _Found, command: str) -> dict[str, Any]:
                 reference: {
                     **as_json("accuracy_difference", difference.accuracy),
                     "verdict": difference.verdict,
+                    "shared_seeds": list(difference.seeds),
                     "mcnemar_p": {str(seed): p for seed, p in difference.p_values.items()},
                 }
                 for reference in table.references
@@ -181,7 +192,7 @@ def _to_markdown(table: Table, found: _Found, report: Mapping[str, Any]) -> str:
         "deviation over seeds. Differences are in points, with 95 % intervals by a bootstrap over faces and seeds, "
         "which with few seeds are too narrow; p is the exact McNemar test of two fixed runs, seed by seed. Of many "
         "comparisons, one in twenty seems to differ by chance."
-        + (" **With one seed nothing is known of the spread over seeds.**" if seeds == 1 else ""),
+        + (f" **{_ONE_SEED}**" if any(len(one.seeds) == 1 for one in found.values() if one is not None) else ""),
         *(_group_section(table, name, group, found) for name, group in table.groups.items()),
         f"![accuracy of each seed, and the mean of each row]({PLOT})",
         _curve_section(table),
@@ -204,7 +215,7 @@ def _group_section(table: Table, name: str, group: Group, found: _Found) -> str:
         cells = [row, len(accuracies), f"{100 * accuracies.mean():.2f}{spread}" if group.n else "-"]
         for reference in table.references:
             difference = found[name, row, reference]
-            cells.append("" if difference is None else points(difference.accuracy))
+            cells.append("" if difference is None else points(difference.accuracy) + _mark(difference))
             if group.single:
                 cells.append("" if difference is None else ", ".join(map(p_value, difference.p_values.values())))
         rows.append(cells)
@@ -212,18 +223,19 @@ def _group_section(table: Table, name: str, group: Group, found: _Found) -> str:
     return "\n\n".join([f"## {name} (n = {group.n:,})", markdown_table(header, rows), *words])
 
 
+def _mark(difference: Difference) -> str:
+    return " (one seed)" if len(difference.seeds) == 1 else ""
+
+
 def _words(name: str, group: Group, reference: str, found: _Found) -> str:
     """What the intervals say of all rows against a reference, in a sentence."""
-    said: dict[str, list[str]] = {"better": [], "worse": [], "no difference is shown": []}
+    said: dict[str, list[str]] = {"better": [], "worse": [], "no difference is shown": [], "not measured": []}
     for row in group.right:
         difference = found[name, row, reference]
         if difference is not None:
-            said[difference.verdict].append(row)
-    told = [
-        f"{verdict}{' (the interval includes zero)' if verdict.startswith('no') else ''}: {', '.join(rows)}"
-        for verdict, rows in said.items()
-        if rows
-    ]
+            said[difference.verdict].append(row + _mark(difference))
+    note = {"no difference is shown": " (the interval includes zero)"}
+    told = [f"{verdict}{note.get(verdict, '')}: {', '.join(rows)}" for verdict, rows in said.items() if rows]
     return f"Against *{reference}*: {'; '.join(told)}." if told else ""
 
 
