@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +104,26 @@ def test_a_table_is_stopped_goes_on_and_ends_in_one_report(file, tmp_path, monke
     for name in ("experiment.png", "occlusion.png"):
         assert f"({name})" in (out / "experiment.md").read_text()
         assert (out / name).stat().st_size > 5000
+    monkeypatch.setattr(experiment, "PATIENCE", 0)
     with claimed(out), pytest.raises(ConfigError, match="another run is writing it"):  # one writes its report now
         run(table, out)
+
+
+def test_of_two_processes_that_end_together_the_second_waits_and_reports_the_runs_of_both(file, tmp_path, monkeypatch):
+    table, out = table_of(file, seeds=[0], occlusion_faces=0, subsets={}), tmp_path / "runs"
+    run(table, out)
+    done = out / "relation" / "seed-0" / "run.json"
+    done.rename(tmp_path / "kept")
+    with ExitStack() as other:
+        other.enter_context(claimed(out))
+
+        def end(seconds):
+            (tmp_path / "kept").rename(done)
+            other.close()
+
+        monkeypatch.setattr(experiment, "sleep", end)
+        assert run(table, out, only=["baseline"]) == (True, [])
+    assert json.loads((out / "experiment.json").read_text())["missing"] == []
 
 
 def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_otherwise(

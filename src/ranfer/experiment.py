@@ -6,11 +6,12 @@ A stopped table goes on where it was, and a run that fails is a line: the others
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ from ranfer.training_faces import divide
 PREDICTIONS, COVERED, DONE = "predictions.csv", "occlusion.npz", "run.json"
 RULE = "majority"  # by which all runs are judged
 DRAWN = f"covered by {100 * SHARES[0]:.0f} to {100 * SHARES[-1]:.0f} %"
+PATIENCE = 60.0  # seconds to wait for another process that writes the report
 Bars = Callable[[], AbstractContextManager[Callable[[str, int, int], None]]]
 
 
@@ -141,7 +143,8 @@ def run_table(
         Whether no run failed.
 
     Raises:
-        ConfigError: the table makes no sense; before anything is trained. Or another process writes the report now.
+        ConfigError: the table makes no sense; before anything is trained. Or another process has been writing the
+            report for a minute.
         DataError: data or lists cannot be read; or no run is done, and there is nothing to report.
     """
     configs = configure(table, changes)
@@ -167,12 +170,33 @@ def run_table(
             failed = True
         else:
             write_text(run.folder / DONE, json.dumps({**run.description, "judged": judged}, indent=2) + "\n")
-    done = [run for run in runs if run.is_done(judged)]
-    if not done:
-        raise DataError(f"{out}: no run is done, and there is nothing to compare")
-    with claimed(out):  # processes that share a table may end together
+    out.mkdir(parents=True, exist_ok=True)
+    with _waiting_for(out):  # processes that share a table may end together: the last one reports the runs of all
+        done = [run for run in runs if run.is_done(judged)]
+        if not done:
+            raise DataError(f"{out}: no run is done, and there is nothing to compare")
         write_report(_collect(table, configs, runs, done, judges, changes), report or out, command)
     return not failed
+
+
+@contextmanager
+def _waiting_for(folder: Path) -> Iterator[None]:
+    """As :func:`claimed`, but waits up to ``PATIENCE`` seconds for another process.
+
+    Raises:
+        ConfigError: it still has the folder.
+    """
+    deadline = monotonic() + PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(claimed(folder))
+                break
+            except ConfigError:
+                if monotonic() >= deadline:
+                    raise
+                sleep(0.2)
+        yield
 
 
 def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str, TrainConfig]:
