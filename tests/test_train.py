@@ -509,6 +509,12 @@ def test_values_that_no_run_could_use_are_refused_at_once(change, message):
         parse(TrainConfig, override({}, [change]), "x")
 
 
+def test_a_setting_inside_a_plain_value_is_refused():
+    with pytest.raises(ConfigError, match=r"--set data.train.y=1: train is 'train' and has no settings of its own"):
+        override({"data": {"train": "train"}}, ["data.train.y=1"])
+    assert override({"data": None}, ["data.train=x"]) == {"data": {"train": "x"}}
+
+
 def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
     refused = {
         "the test split is not to be learnt": {"train": "train+test"},
@@ -517,14 +523,17 @@ def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
         "an epoch chosen on the test split flatters": {"valid": "test"},
         "both say what chooses the epoch": {"valid": "test", "choose_on_test": True, "held_out": 0.1},
         "only training faces are ever balanced": {"balanced": "valid"},
-        "with held_out 0.2 there are not so many folds": {"held_out": 0.2, "fold": 5},
-        "with held_out 0 there are not so many folds": {"fold": 1},
+        "held_out 0.2 has only 5 folds": {"held_out": 0.2, "fold": 5},
+        "held_out 0 has only 0 folds": {"fold": 1},
+        "1 / held_out must be a whole number; held_out is 0.3": {"held_out": 0.3, "fold": 1},
     }
     for message, data in refused.items():
         with pytest.raises(ConfigError, match=message):
             parse(TrainConfig, {"data": data}, "x")
     assert DataConfig(valid="test", choose_on_test=True).valid == "test"
     assert DataConfig(valid="test", held_out=0.1).held_out == 0.1
+    assert DataConfig(held_out=0.3).fold == 0  # a single part need not divide the whole
+    assert DataConfig(held_out=0.333, fold=2).fold == 2
 
 
 def test_held_out_faces_are_training_faces_that_are_not_learnt(faces):

@@ -102,6 +102,7 @@ class LossConfig(Settings):
 
     margin: float | None = Field(None, ge=0)  # of the region-biased loss; None leaves it out
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    # In the order of Expression.
     class_weights: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=8, max_length=8)] | None = None
     teachers: tuple[Path, ...] = ()  # checkpoints whose answers are part of the targets; see :mod:`ranfer.teachers`
     teacher_share: float = Field(0.5, gt=0, le=1)  # how large a part
@@ -140,8 +141,16 @@ class DataConfig(Settings):
             raise ValueError("the test split is not to be learnt")
         if len(set(self.learnt)) < len(self.learnt):
             raise ValueError(f"a split stands twice in {self.train!r}")
-        if self.fold and not 0 < self.fold * self.held_out < 1 - 1e-6:
-            raise ValueError(f"fold {self.fold}: with held_out {self.held_out:g} there are not so many folds")
+        if self.fold:
+            folds = 1 / self.held_out if self.held_out else 0.0
+            if abs(folds - round(folds)) > 0.01:  # 0.333 is meant as a third
+                raise ValueError(
+                    f"fold {self.fold}: 1 / held_out must be a whole number; held_out is {self.held_out:g}"
+                )
+            if self.fold >= round(folds):
+                raise ValueError(
+                    f"fold {self.fold}: held_out {self.held_out:g} has only {round(folds)} folds, counted from 0"
+                )
         if self.held_out:
             if self.choose_on_test:
                 raise ValueError("held_out and choose_on_test both say what chooses the epoch")
@@ -296,7 +305,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def override(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """``values`` with each change ``outer.inner=value`` made, the value read as YAML."""
+    """``values`` with each change ``outer.inner=value`` made, the value read as YAML.
+
+    Raises:
+        ConfigError: a change is not of this form, its value is not YAML, or ``outer`` is set to a plain value.
+    """
     result = dict(values)
     for change in changes:
         key, equals, text = change.partition("=")
@@ -306,7 +319,9 @@ def override(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         level = result
         for name in outer:
             inner = level.get(name)
-            level[name] = dict(inner) if isinstance(inner, dict) else {}
+            if not isinstance(inner, dict | None):
+                raise ConfigError(f"--set {change}: {name} is {inner!r} and has no settings of its own")
+            level[name] = dict(inner or {})
             level = level[name]
         try:
             level[last] = yaml.safe_load(text)
