@@ -47,6 +47,16 @@ def test_a_second_demo_in_the_same_folder_goes_on_and_adds_nothing(result):
     assert after == before
 
 
+def test_a_demo_with_a_picture_that_cannot_be_read_says_so_on_standard_error_and_fails(tmp_path, monkeypatch):
+    bad = tmp_path / "[red]bad.png"
+    bad.write_bytes(b"no picture")
+    monkeypatch.setattr("ranfer.demo.write_samples", lambda *arguments: [bad])
+    printed = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "out")])
+    assert printed.exit_code == 1
+    assert f"{bad}: " in printed.stderr
+    assert "bad.png" not in printed.stdout
+
+
 def test_the_demo_needs_no_pytorch(tmp_path):
     code = "from ranfer.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
     assert torch_after(code, "demo", "--out", tmp_path / "out") == [False, False]

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from rich.console import Console
 
+from ranfer.errors import DataError
 from ranfer.images import decode_image
 from ranfer.occluders import Kind, occlude
 from ranfer.outputs import SHEET
@@ -22,14 +23,21 @@ WALL, WOOD, MAT = (214, 208, 196), (92, 68, 48), (246, 244, 238)
 
 
 def run(folder: Path, console: Console) -> None:
-    """Draw sample pictures and recognise them with the package's weights; all that comes of it lies in ``folder``."""
+    """Draw sample pictures and recognise them with the package's weights; all results lie in ``folder``.
+
+    Raises:
+        DataError: a picture could not be read, now or in an earlier run; after all others are done.
+    """
     recognizer = load(threads=1)
     portrait = Image.fromarray(decode_image(PORTRAIT, PORTRAIT.name))
     (face,) = recognizer(portrait)
     pictures = write_samples(portrait, face, folder / "pictures")
-    summary = predict(recognizer, pictures, folder, draw=True, complain=console.print)
+    complaints: list[str] = []
+    summary = predict(recognizer, pictures, folder, draw=True, complain=complaints.append)
     print_summary(summary, folder, console)
     console.print(f"To look at: {folder / SHEET}", markup=False, soft_wrap=True)
+    if complaints:
+        raise DataError("\n".join(complaints))
 
 
 def write_samples(portrait: Image.Image, face: Face, folder: Path) -> list[Path]:
