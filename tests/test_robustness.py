@@ -165,8 +165,8 @@ def test_a_model_that_runs_elsewhere_is_judged_by_what_it_says_of_written_pictur
     faces |= {sample.id: dataset.image(sample) for sample in dataset.samples}
     said = model(np.stack(list(faces.values())), list(faces)).probabilities
     rows = [",".join([id_, *map(str, row)]) for id_, row in zip(faces, said.tolist(), strict=True)]
-    (tmp_path / "p.csv").write_text("\n".join([",".join(["id", *Expression]), *rows]))
-    words = ("--predictions", tmp_path / "p.csv", "--against", tmp_path / "ours.onnx", "--occlude")
+    (tmp_path / "p.CSV").write_text("\n".join([",".join(["id", *Expression]), *rows]))
+    words = ("--weights", tmp_path / "ours.onnx", "--against", tmp_path / "p.CSV", "--occlude")
     judge(drawn, tmp_path, *words, "--occlude-faces", 5, "--occlude-kinds", "surgical mask,block")
     found = json.loads((tmp_path / "out" / "report.json").read_text())["occlusion"]
     assert (found["n"], list(found["kinds"])) == (5, ["surgical mask", "block"])

@@ -272,22 +272,3 @@ def _ask(model: Predictor | PredictionsFile, cell: Covered, ids: tuple[str, ...]
     parts = [ask(model, cell.faces[i : i + BATCH], ids[i : i + BATCH]).probabilities for i in starts]
     probabilities = np.concatenate(parts)
     return Answers(ids, probabilities.argmax(axis=1), Prediction(probabilities))
-
-
-def judge_covered(
-    models: Sequence[Predictor | PredictionsFile],
-    subjects: Subjects,
-    kinds: Sequence[Kind] = KINDS,
-    expressions: Sequence[Expression] = tuple(Expression),
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Robustness:
-    """One or two models on covered faces, their answers among ``expressions``.
-
-    ``progress`` gets "covered", faces done and in all.
-
-    Raises:
-        DataError, RanferError: as of :func:`answer_covered`.
-    """
-    total = len(subjects.ids) * (1 + len(kinds) * len(SHARES))
-    report = None if progress is None else lambda done: progress("covered", done, total)
-    return answer_covered(models, subjects, cover(subjects, kinds), report, expressions)

@@ -90,7 +90,9 @@ def evaluate(
     source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess)
     other = None
     if against is not None:
-        other = PredictionsFile(against) if against.suffix == ".csv" else _open_model(against, labels, preprocess)
+        other = (
+            PredictionsFile(against) if against.suffix.lower() == ".csv" else _open_model(against, labels, preprocess)
+        )
     models = [source] if other is None else [source, other]
     if (labels or preprocess) and not any(isinstance(model, OnnxClassifier) for model in models):
         raise ConfigError("--labels and --preprocess belong to an ONNX file that ranfer did not export; there is none")
@@ -114,7 +116,14 @@ def evaluate(
         )
         covered = None
         if subjects is not None:
-            covered = robustness.judge_covered(models, subjects, kinds, evaluation.shared.judged, progress)
+            total = len(subjects.ids) * (1 + len(kinds) * len(robustness.SHARES))
+            covered = robustness.answer_covered(
+                models,
+                subjects,
+                robustness.cover(subjects, kinds),
+                lambda done: progress("covered", done, total),
+                evaluation.shared.judged,
+            )
     report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
     if not evaluation.shared.agrees:
@@ -134,7 +143,7 @@ def _named(text: str) -> tuple[str, Path, Path | None]:
 
 def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
     assert path is not None  # one of three sources, as was checked
-    if path.suffix in CHECKPOINTS:
+    if path.suffix.lower() in CHECKPOINTS:
         need_pytorch(f"{path}: a checkpoint")
         from ranfer.checkpoint import load
 
