@@ -55,10 +55,11 @@ def check_installed() -> None:
         raise ConfigError("reports need matplotlib: pip install 'ranfer[evaluate]'")
 
 
-def draw(evaluation: Evaluation, out: Path, faces: bool = True) -> list[str]:
-    """The plots that this evaluation has something for; gives their names, and removes those of an earlier report.
+def draw(evaluation: Evaluation, answers: Answers, out: Path, faces: bool = True) -> list[str]:
+    """The plots that this evaluation has data for; returns their names, and removes those of an earlier report.
 
-    ``faces`` False leaves out the page of faces, which a report that is published must not show.
+    ``answers`` are those about the faces of the split. ``faces`` False leaves out the page of faces, which a report
+    that is published must not show.
     """
     for name in PLOTS:
         (out / name).unlink(missing_ok=True)
@@ -80,10 +81,9 @@ def draw(evaluation: Evaluation, out: Path, faces: bool = True) -> list[str]:
         }
         plot_subsets(rows, evaluation.titles, out / "subsets.png")
         drawn.append("subsets.png")
-    found = evaluation.answers.of(evaluation.whole.samples)
-    if faces and evaluation.whole.scores.n and found.attends:
-        pages = _page(evaluation.whole.truth, found.predicted)
-        plot_regions(evaluation, found, pages, out / "regions.png")
+    if faces and evaluation.whole.scores.n and answers.attends:
+        pages = _page(evaluation.whole.truth, answers.predicted)
+        plot_regions(evaluation, answers, pages, out / "regions.png")
         drawn.append("regions.png")
     return drawn
 

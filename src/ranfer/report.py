@@ -16,7 +16,7 @@ from ranfer.evaluate import Evaluation, Group, write_predictions
 from ranfer.files import write_text
 from ranfer.intervals import LEVEL, SEED
 from ranfer.metrics import BINS
-from ranfer.protocol import protocol
+from ranfer.protocol import Protocol, protocol
 from ranfer.provenance import revision
 from ranfer.report_words import to_markdown
 from ranfer.robustness import Robustness
@@ -35,18 +35,23 @@ def write_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(evaluation, out / PREDICTIONS)
-    report = to_json(evaluation, command) | {"occlusion": covered and robustness_report.to_json(covered)}
-    drawn = plots.draw(evaluation, out, faces)
+    measured, answers = protocol(evaluation), evaluation.answers.of(evaluation.whole.samples)
+    report = to_json(evaluation, measured, answers, command)
+    report["occlusion"] = covered and robustness_report.to_json(covered)
+    drawn = plots.draw(evaluation, answers, out, faces)
     (out / robustness_report.PLOT).unlink(missing_ok=True)
     if covered is not None:
         robustness_report.plot(covered, evaluation.titles, out / robustness_report.PLOT)
-    write_text(out / REPORT, to_markdown(evaluation, report, drawn, covered))
+    write_text(out / REPORT, to_markdown(evaluation, measured, report, drawn, covered))
     write_text(out / VALUES, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report
 
 
-def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
-    """What ``report.json`` holds: plain values, intervals as [low, high], null for what cannot be told."""
+def to_json(evaluation: Evaluation, measured: Protocol, answers: Answers, command: str) -> dict[str, Any]:
+    """What ``report.json`` holds: plain values, intervals as [low, high], null for what is undefined.
+
+    ``answers`` are those about the faces of the split.
+    """
     return {
         **_group(evaluation.whole),
         "label_rule": evaluation.rule,
@@ -55,7 +60,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "expressions": evaluation.shared.to_dict(),
         "subsets": {name: _group(group) for name, group in evaluation.subsets.items()},
         "subset_lists": {name: str(faces.path) for name, faces in evaluation.lists.items()},
-        "regions": _region_table(evaluation),
+        "regions": _region_table(evaluation, answers),
         "model": evaluation.source,
         "against": evaluation.against,
         "data": {
@@ -66,7 +71,7 @@ def to_json(evaluation: Evaluation, command: str) -> dict[str, Any]:
             "surprises": len(evaluation.surprises),
         },
         "intervals": {"level": LEVEL, "bootstrap_replicates": evaluation.replicates, "seed": SEED},
-        "protocol": protocol(evaluation).to_dict(),
+        "protocol": measured.to_dict(),
         "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "ranfer": revision(),
@@ -121,16 +126,14 @@ def _group(group: Group) -> dict[str, Any]:
     return values
 
 
-def _region_table(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Mean weight of each region over all faces, those answered rightly and wrongly, and each subset."""
-    answers = {name: evaluation.answers.of(group.samples) for name, group in evaluation.subsets.items()}
-    whole = evaluation.answers.of(evaluation.whole.samples)
+def _region_table(evaluation: Evaluation, whole: Answers) -> dict[str, Any] | None:
+    """Mean weight of each region over the split, the faces answered correctly and wrongly, and each subset."""
     if not whole.attends:
         return None
     right = whole.predicted == evaluation.whole.truth
     weight = _weight(whole)
     means = {"all": weight, "right": weight[right], "wrong": weight[~right]}
-    means |= {name: _weight(found) for name, found in answers.items()}
+    means |= {name: _weight(evaluation.answers.of(group.samples)) for name, group in evaluation.subsets.items()}
     return {
         "names": plots.region_names(evaluation.source, weight.shape[1]),
         "mean_weight": {name: weight.mean(axis=0).tolist() for name, weight in means.items() if len(weight)},

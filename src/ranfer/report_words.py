@@ -10,14 +10,18 @@ from ranfer import robustness_report
 from ranfer.evaluate import Evaluation
 from ranfer.intervals import SEED
 from ranfer.metrics import BINS, CLIP
-from ranfer.protocol import protocol
+from ranfer.protocol import Protocol
 from ranfer.robustness import Robustness
 from ranfer.vocab import NAMES
 from ranfer.wording import markdown_table, p_value, percent, plain, points, share
 
 
 def to_markdown(
-    evaluation: Evaluation, report: dict[str, Any], drawn: Sequence[str], covered: Robustness | None = None
+    evaluation: Evaluation,
+    measured: Protocol,
+    report: dict[str, Any],
+    drawn: Sequence[str],
+    covered: Robustness | None = None,
 ) -> str:
     """The report for a person, from the headline down to what was left out and how to make it again."""
     whole = evaluation.whole
@@ -27,7 +31,7 @@ def to_markdown(
         f"**Accuracy {percent(scores.accuracy)} %**, n = {scores.n:,}; macro F1 {percent(scores.macro_f1)} %, "
         f"macro recall {percent(scores.macro_recall)} %. Labels by the rule *{evaluation.rule}*; "
         f"95 % intervals in brackets.",
-        protocol(evaluation).to_markdown(),
+        measured.to_markdown(),
         _expressions_section(evaluation),
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
