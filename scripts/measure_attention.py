@@ -7,7 +7,7 @@ and faces stay, and only mu and nu change.
 
     learnt       as the model weighs the regions of this face
     same         every face by the mean mu and nu over all faces: what differs from face to face is gone
-    another's    by those of another face, drawn by lot
+    another's    by those of another face, drawn at random
     equal        all regions alike
     face alone   the whole face, and no crop
 
@@ -30,7 +30,7 @@ from ranfer.checkpoint import load
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.subsets import read_list
 from ranfer.evaluate import labelled
-from ranfer.intervals import Figure, bootstrap
+from ranfer.intervals import mean
 from ranfer.model import RAN, weighted_mean
 from ranfer.regions import names
 from ranfer.robustness import choose, cover
@@ -84,14 +84,8 @@ def weighed(model: RAN, seen: Seen, usual: Seen, rng: np.random.Generator) -> di
     return {name: answers(model, seen.features, mu, nu) for name, (mu, nu) in ways.items()}
 
 
-def difference(right: np.ndarray, learnt: np.ndarray) -> Figure:
-    """Of two ways' rates of being right, (n,) each."""
-    gap = (right.astype(float) - learnt)[:, None]
-    return Figure(float(gap.mean()), bootstrap(gap, lambda sums: sums[:, 0] / len(gap), 2000, 0))
-
-
 def _cell(right: np.ndarray, learnt: np.ndarray, itself: bool) -> str:
-    return f"{100 * right.mean():.2f}" if itself else points(difference(right, learnt))
+    return f"{100 * right.mean():.2f}" if itself else points(mean(right.astype(float) - learnt))
 
 
 def main() -> None:
@@ -101,7 +95,7 @@ def main() -> None:
     parser.add_argument("--split", default="valid")
     parser.add_argument("--subset", action="append", default=[], metavar="NAME=LIST")
     parser.add_argument("--occlusion-faces", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0, help="of the lot that draws another's weights")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of another's weights")
     options = parser.parse_args()
 
     model = load(options.model).model.eval()

@@ -32,7 +32,7 @@ from rich.progress import track
 from ranfer.faces.align import align
 from ranfer.faces.detect import Detection
 from ranfer.faces.detectors import open_detector, whole_picture
-from ranfer.intervals import Figure, bootstrap, share
+from ranfer.intervals import mean, share
 from ranfer.recognize import DEFAULT_WEIGHTS, Face, Found, Recognizer, load
 from ranfer.vocab import Expression
 from ranfer.wording import markdown_table, percent, points
@@ -129,16 +129,8 @@ def report(
     rows = []
     for name, (some_sizes, some_angles) in {**groups, "all": everything}.items():
         each = right[:, some_sizes][:, :, some_angles].mean(axis=(1, 2))  # of a face, over its pictures
-        rows.append(
-            [name, percent(over_faces(each[0])), percent(over_faces(each[1])), points(over_faces(each[0] - each[1]))]
-        )
+        rows.append([name, percent(mean(each[0])), percent(mean(each[1])), points(mean(each[0] - each[1]))])
     print(markdown_table(["", "aligned, %", "not turned, %", "difference"], rows))
-
-
-def over_faces(values: np.ndarray) -> Figure:
-    """A mean over faces with its interval."""
-    n = len(values)
-    return Figure(float(values.mean()), bootstrap(values[:, None], lambda sums: sums[:, 0] / n))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from ranfer import metrics
-from ranfer.intervals import bootstrap, bootstrap_runs, mcnemar, paired_difference, wilson
+from ranfer.intervals import bootstrap, bootstrap_runs, mcnemar, mean, paired_difference, wilson
 
 LABELS = hnp.arrays(np.int64, st.shared(st.integers(1, 60), key="n"), elements=st.integers(0, 7))
 
@@ -204,7 +204,15 @@ def test_the_bootstrap_over_runs_and_faces_has_the_spread_of_both():
 
 def test_the_bootstrap_over_a_single_run_is_the_one_over_faces():
     values = np.random.default_rng(0).normal(size=(1, 50))
-    assert bootstrap_runs(values, seed=3) == bootstrap(values.T, lambda s: s[:, 0] / 50, seed=3)
+    assert bootstrap_runs(values, seed=3) == mean(values[0], seed=3).interval
+
+
+def test_a_mean_has_the_interval_of_the_normal_approximation_and_no_value_without_faces():
+    values = np.random.default_rng(0).normal(5, 1, 400)
+    value, (low, high) = mean(values, replicates=4000)
+    assert value == values.mean()
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.05)
+    assert all(map(math.isnan, (mean(np.empty(0)).value, *mean(np.empty(0)).interval)))
 
 
 def test_the_bootstrap_over_runs_of_no_face_tells_nothing():

@@ -85,6 +85,19 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
+def mean(values: Float[np.ndarray, " n"], replicates: int = REPLICATES, seed: int = SEED) -> Figure:
+    """A mean over n faces with its bootstrap interval.
+
+    >>> import numpy as np
+    >>> figure = mean(np.array([1.0] * 90 + [0.0] * 10))
+    >>> figure.value, 0.8 < figure.interval.low < 0.9 < figure.interval.high < 1
+    (0.9, True)
+    """
+    n = len(values)
+    interval = bootstrap(values[:, None], lambda sums: sums[:, 0] / n, replicates, seed)
+    return Figure(float(values.mean()) if n else float("nan"), interval)
+
+
 def bootstrap_runs(values: Float[np.ndarray, "s n"], replicates: int = REPLICATES, seed: int = SEED) -> Interval:
     """Percentile interval of the mean over s runs and n faces, by drawing faces and, apart from them, runs.
 
@@ -100,11 +113,11 @@ def bootstrap_runs(values: Float[np.ndarray, "s n"], replicates: int = REPLICATE
     runs, n = values.shape
     generator = np.random.default_rng([seed, 1])
 
-    def mean(sums: Float[np.ndarray, "r s"]) -> Float[np.ndarray, " r"]:
+    def of_drawn(sums: Float[np.ndarray, "r s"]) -> Float[np.ndarray, " r"]:
         drawn = generator.integers(runs, size=sums.shape)
         return np.asarray(np.take_along_axis(sums, drawn, axis=1).mean(axis=1) / n)
 
-    return bootstrap(values.T.astype(float), mean, replicates, seed)
+    return bootstrap(values.T.astype(float), of_drawn, replicates, seed)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

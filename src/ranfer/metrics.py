@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from ranfer.intervals import REPLICATES, Figure, bootstrap, mcnemar, paired_difference, share
+from ranfer.intervals import REPLICATES, Figure, bootstrap, mcnemar, mean, paired_difference, share
 
 BINS = 15  # of equal width, for calibration
 CLIP = 1e-7  # least probability that log loss believes: about float32's resolution near 1
@@ -209,9 +209,8 @@ def score(
 
     log_loss = calibration = table = None
     if probabilities is not None:
-        losses, confidence, correct = log_losses(probabilities, truth), probabilities.max(axis=1), predicted == truth
-        mean = float(losses.mean()) if len(losses) else float("nan")
-        log_loss = Figure(mean, bootstrap(losses[:, None], lambda s: s[:, 0] / len(losses), replicates))
+        confidence, correct = probabilities.max(axis=1), predicted == truth
+        log_loss = mean(log_losses(probabilities, truth), replicates)
         gaps = calibration_table(confidence, correct)
         calibration = Figure(
             calibration_error(confidence, correct),

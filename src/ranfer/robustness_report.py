@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from ranfer import intervals, plots
 from ranfer.intervals import Figure
@@ -72,17 +72,13 @@ def means(found: Robustness) -> list[Cell]:
             share,
             covered[column],
             True,
-            tuple(_mean(one) for one in right[:, column]),
-            _mean(right[0, column] - right[1, column]) if len(right) > 1 else None,
+            tuple(map(intervals.mean, right[:, column])),
+            intervals.mean(right[0, column] - right[1, column]) if len(right) > 1 else None,
             None,
             None,
         )
         for column, share in enumerate((0.0, *found.shares))
     ]
-
-
-def _mean(values: Float[np.ndarray, " n"]) -> Figure:
-    return Figure(float(values.mean()), intervals.bootstrap_runs(values[None]))
 
 
 def to_json(found: Robustness) -> dict[str, Any]:
