@@ -66,10 +66,10 @@ def test_anybodys_classifier_is_judged_from_its_onnx_file(drawn, tmp_path):
 
 def test_a_file_of_ours_needs_no_labels(drawn, tmp_path):
     told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
-    assert "learnt" not in told.stdout
+    assert "was trained on" not in told.stdout
     knows = {"dataset": "ferplus", "split": "train+valid"}
     told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx", training=knows))
-    assert "The model has learnt faces of valid: its figures there say nothing of other faces." in told.stdout
+    assert "The model was trained on faces of valid; results there do not generalise." in told.stdout
 
 
 def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):
@@ -233,7 +233,7 @@ def test_faces_that_cannot_be_read_are_named_and_left_out_and_the_others_judged(
     assert (report["subsets"]["broken"]["n"], report["occlusion"]["n"]) == (0, len(samples) - 3)
     page = (tmp_path / "out" / "report.md").read_text()
     assert all(str(sample.location) in page for sample in broken)
-    assert "but for 3 that cannot be read" in page
+    assert "except 3 that cannot be read" in page
     # A table of answers needs no pixels, but it is compared on the faces that the model saw.
     told = (tmp_path / "out" / "predictions.csv").read_text()
     answers.write_text(told + "".join(f"{s.id},valid,,fear,{'0.125,' * 7}0.125\n" for s in broken))

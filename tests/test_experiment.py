@@ -232,7 +232,7 @@ def test_the_command_says_where_the_report_is_and_130_when_it_is_stopped(file, t
     [
         ({"references": ["average"]}, "no row is called 'average'; there are baseline, relation"),
         ({"rows": {"a/b": {}}, "references": ["a/b"]}, "should match pattern"),
-        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"seeds": [1, 1]}, "a seed is listed twice"),
         ({"seeds": []}, "at least 1 item"),
         (
             {"rows": {"a": {"compute_of": "b"}, "b": {"compute_of": "a"}}, "references": ["a"]},
@@ -241,7 +241,7 @@ def test_the_command_says_where_the_report_is_and_130_when_it_is_stopped(file, t
         ({"row": {}}, "row: Extra inputs"),
         (
             {"rows": {"a": {"starts_from": "b"}, "b": {}}, "references": ["b"]},
-            "row a starts from 'b', and no row before it",
+            "row a starts from 'b', which is no earlier row",
         ),
     ],
 )
@@ -258,9 +258,9 @@ def test_settings_of_a_row_that_make_no_sense_are_refused_with_its_name(file):
     with pytest.raises(ConfigError, match="judged on the same faces"):
         configure(table)
     first = {"baseline": {"changes": BASELINE}}
-    with pytest.raises(ConfigError, match="row other changes seed: the table's seeds say it"):
+    with pytest.raises(ConfigError, match="row other changes seed: set the table's seeds"):
         configure(table_of(file, rows=first | {"other": {"changes": ["seed=7"]}}))
-    with pytest.raises(ConfigError, match="row other changes initial: starts_from says it"):
+    with pytest.raises(ConfigError, match="row other changes initial, which starts_from sets"):
         configure(table_of(file, rows=first | {"other": {"starts_from": "baseline", "changes": ["initial=x"]}}))
 
 
@@ -283,7 +283,9 @@ def test_no_row_starts_from_or_is_taught_by_what_has_learnt_the_faces_that_judge
     knows = training.train(parse(TrainConfig, base, "base"), tmp_path / "both", Console(file=io.StringIO()))
     for change in (f"initial={knows}", f"loss.teachers=[{knows}]"):
         rows = {"baseline": {"changes": BASELINE}, "other": {"changes": [change]}}
-        with pytest.raises(ConfigError, match=r"row other: .*best.safetensors has learnt valid, on which the rows are"):
+        with pytest.raises(
+            ConfigError, match=r"row other: .*best.safetensors was trained on valid, on which the rows are"
+        ):
             run(table_of(file, rows=rows, split="valid"), tmp_path / "runs", changes=["data.valid=null"])
 
 

@@ -7,7 +7,7 @@ from layouts import AFFECTNET, RAFDB, flat, write_affectnet, write_rafdb
 from ranfer.data import open_dataset
 from ranfer.data.subsets import read_list
 from ranfer.evaluate import evaluate
-from ranfer.protocol import LISTS, UNTOLD, ids_hash, protocol
+from ranfer.protocol import LISTS, UNKNOWN, ids_hash, protocol
 from ranfer.vocab import Prediction
 
 
@@ -57,7 +57,7 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     views.description["views"] = 6
     assert judged(rafdb, "test", views).test_time_augmentation == (
         "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
-        "but for faces of which the first two views are sure"
+        "except faces of which the first two views are sure"
     )
     views.description["mean_of"] = ["a/best.safetensors", "b/best.safetensors"]
     mean = "; its weights are the mean of those of a/best.safetensors, b/best.safetensors"
@@ -69,22 +69,22 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text
 
 
-def test_what_a_model_does_not_tell_is_said_to_be_unknown(rafdb):
+def test_what_a_model_file_does_not_record_is_said_to_be_unknown(rafdb):
     found = judged(rafdb, "test", Neutral())
-    assert found.trained_on == found.epoch_chosen_on == found.pre_training == found.drawn_over_in_training == UNTOLD
+    assert found.trained_on == found.epoch_chosen_on == found.pre_training == found.drawn_over_in_training == UNKNOWN
 
 
 @pytest.mark.parametrize(
     ("change", "split", "stamp"),
     [
-        ({"split": "valid+train"}, "train", "has learnt faces of train: "),
-        ({"split": "x", "known": ["rafdb x", "rafdb train"]}, "train", "has learnt faces of train: "),
+        ({"split": "valid+train"}, "train", "was trained on faces of train; "),
+        ({"split": "x", "known": ["rafdb x", "rafdb train"]}, "train", "was trained on faces of train; "),
         ({"epoch_chosen_on": "test"}, "test", "chosen on the test split"),
         ({"split": "x", "epoch_chosen_on": "train"}, "train", "chosen on these same faces"),
-        ({}, "train", "has learnt faces of train: "),
+        ({}, "train", "was trained on faces of train; "),
     ],
 )
-def test_what_flatters_is_stamped(rafdb, change, split, stamp):
+def test_what_inflates_a_figure_is_stamped(rafdb, change, split, stamp):
     model = Neutral(**{**TRAINING, **change})
     (found,) = judged(rafdb, split, model).stamps
     assert found.startswith("The ") and stamp in found

@@ -59,7 +59,7 @@ def test_an_expression_that_no_face_has_is_taken_from_the_answers(rafdb):
     found = evaluate(rafdb, "test", model, only_shared=True, replicates=1)
     assert (found.whole.scores.n, found.whole.scores.accuracy.value, found.whole.excluded) == (14, 1, {})
     np.testing.assert_allclose(found.answers.prediction.probabilities.max(axis=1), 1)
-    assert "but for expressions that are not shared" in protocol(found).sampling
+    assert "except expressions that are not shared" in protocol(found).sampling
 
 
 def test_faces_of_an_expression_that_the_model_never_learnt_are_left_out(affectnet):

@@ -517,10 +517,10 @@ def test_a_setting_inside_a_plain_value_is_refused():
 
 def test_no_test_split_is_learnt_and_none_chooses_the_epoch_in_silence():
     refused = {
-        "the test split is not to be learnt": {"train": "train+test"},
-        "a split stands twice in 'train.train'": {"train": "train+train"},
+        "data.train must not include the test split": {"train": "train+test"},
+        "a split is listed twice in 'train.train'": {"train": "train+train"},
         "'valid' cannot be both learnt and used to choose": {"train": "train+valid"},
-        "an epoch chosen on the test split flatters": {"valid": "test"},
+        "choosing the epoch on the test split inflates its accuracy": {"valid": "test"},
         "both say what chooses the epoch": {"valid": "test", "choose_on_test": True, "held_out": 0.1},
         "only training faces are ever balanced": {"balanced": "valid"},
         "held_out 0.2 has only 5 folds": {"held_out": 0.2, "fold": 5},

@@ -19,7 +19,7 @@ Pixels = Annotated[int, Field(gt=0, le=1024)]  # of a side: more would be a mist
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, a key that does not exist is an error, and so is a number that is none."""
+    """Base of all settings: frozen; unknown keys and non-finite numbers are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -55,7 +55,7 @@ class BackboneConfig(Settings):
     """The network that turns a region into a feature.
 
     ``name`` is resnet18, resnet34, resnet50, vgg16, compact, or an import path such as ``package.module.function``,
-    which is called with ``arguments`` and gives a module from (n, c, s, s) to (n, d) or (n, d, 1, 1).
+    which is called with ``arguments`` and returns a module from (n, c, s, s) to (n, d) or (n, d, 1, 1).
     """
 
     name: str = "compact"
@@ -69,7 +69,7 @@ class ModelConfig(Settings):
 
     backbone: BackboneConfig = BackboneConfig()
     size: Pixels = 48  # faces come in this many pixels
-    enlarge: Pixels | None = None  # and are enlarged to this many: finer maps, no more detail than was learnt
+    enlarge: Pixels | None = None  # and are enlarged to this many: finer maps, but no more detail
     channels: Literal[1, 3] = 1
     mean: float = 0.5  # of pixels in [0, 1]
     std: float = Field(0.25, gt=0)
@@ -110,7 +110,7 @@ class LossConfig(Settings):
 
 
 class DataConfig(Settings):
-    """Which faces are learnt and which choose the best epoch: never those of a test, unless that is said aloud."""
+    """Which faces are learnt and which choose the best epoch: never the test split, unless set explicitly."""
 
     source: str = ""  # FORMAT:PATH
     train: str = "train"  # several splits are joined by +, as in train+valid
@@ -138,9 +138,9 @@ class DataConfig(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         if "test" in self.learnt:
-            raise ValueError("the test split is not to be learnt")
+            raise ValueError("data.train must not include the test split")
         if len(set(self.learnt)) < len(self.learnt):
-            raise ValueError(f"a split stands twice in {self.train!r}")
+            raise ValueError(f"a split is listed twice in {self.train!r}")
         if self.fold:
             folds = 1 / self.held_out if self.held_out else 0.0
             if abs(folds - round(folds)) > 0.01:  # 0.333 is meant as a third
@@ -157,12 +157,13 @@ class DataConfig(Settings):
         elif self.valid in self.learnt:
             raise ValueError(
                 f"the split {self.valid!r} cannot be both learnt and used to choose the best epoch; "
-                "valid=null takes the last epoch, whatever it is worth"
+                "valid=null takes the last epoch"
             )
         elif (self.valid == "test") != self.choose_on_test:
             raise ValueError(
-                "an epoch chosen on the test split flatters: set held_out, such as 0.1, to let a part of the training "
-                "faces choose it; or both valid to 'test' and choose_on_test to true, which every report will say"
+                "choosing the epoch on the test split inflates its accuracy: set held_out, such as 0.1, to let a part "
+                "of the training faces choose it; or both valid to 'test' and choose_on_test to true, which every "
+                "report will say"
             )
         return self
 
@@ -235,7 +236,7 @@ class TrainConfig(Settings):
 
     @property
     def taught_by(self) -> tuple[Path, ...]:
-        """The files that hand on what they have learnt: the start and the teachers."""
+        """The files whose knowledge the run takes over: the start and the teachers."""
         return (*filter(None, (self.start,)), *self.loss.teachers)
 
     @model_validator(mode="after")
@@ -277,14 +278,18 @@ class ExperimentConfig(Settings):
         earlier = list[str]()
         for name, row in self.rows.items():
             if row.starts_from not in (None, *earlier):
-                raise ValueError(f"row {name} starts from {row.starts_from!r}, and no row before it is called so")
+                raise ValueError(f"row {name} starts from {row.starts_from!r}, which is no earlier row")
             earlier.append(name)
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"a seed stands twice: {self.seeds}")
+            raise ValueError(f"a seed is listed twice: {self.seeds}")
         return self
 
 
-_YAML_VALUES = (ValueError, KeyError, AttributeError)  # of a value that has the form of a date or number and is none
+_YAML_VALUES = (
+    ValueError,
+    KeyError,
+    AttributeError,
+)  # of a value in the form of a date or number that is not a valid one
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -337,15 +342,17 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
     except ValidationError as error:
         lines = []
         for e in error.errors():
-            got = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"  # a group of settings tells little
+            got = (
+                "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
+            )  # the values of a whole group would not help
             lines.append(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}{got}")
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
 
 
 def completed(values: Any) -> Any:
-    """Settings of a training run as an earlier version wrote them down, with the defaults of those that came later.
+    """Settings of a training run as an earlier version recorded them, with the defaults of those that came later.
 
-    What makes no sense today is given back as it is.
+    Settings that are invalid today are returned unchanged.
     """
     try:
         return TrainConfig.model_validate(values).model_dump(mode="json")

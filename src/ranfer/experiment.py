@@ -55,7 +55,7 @@ class Run:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What must be the same for it not to be trained again; of files that are gone nothing is told."""
+        """What must be the same for it not to be trained again; files that are gone are left out."""
         start = {} if self.start is None else {"start": self.start.description}
         known = self.config.taught_by if self.start is None else self.config.loss.teachers
         files = {str(path): file_hash(path) for path in known if path.exists()}
@@ -77,16 +77,16 @@ LATER = ("faces_sha256", "covered_by")  # of what a run was judged by
 
 
 def _completed(about: Any, now: Mapping[str, Any]) -> Any:
-    """A description by an earlier version with what it did not tell yet, which is then taken to be as it is ``now``."""
+    """A description by an earlier version, with what it did not record yet taken from ``now``."""
     if not isinstance(about, dict):  # damaged: that of no run
         return about
-    told = about | {"config": completed(about.get("config", {}))}
-    told["files"] = {name: about.get("files", {}).get(name, digest) for name, digest in now["files"].items()}
+    filled = about | {"config": completed(about.get("config", {}))}
+    filled["files"] = {name: about.get("files", {}).get(name, digest) for name, digest in now["files"].items()}
     if isinstance(about.get("judged"), dict):
-        told["judged"] = {key: now["judged"][key] for key in LATER if key in now["judged"]} | about["judged"]
+        filled["judged"] = {key: now["judged"][key] for key in LATER if key in now["judged"]} | about["judged"]
     if "start" in about and "start" in now:
-        told["start"] = _completed(about["start"], now["start"])
-    return told
+        filled["start"] = _completed(about["start"], now["start"])
+    return filled
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,10 @@ class Judges:
 
     @cached_property
     def covered(self) -> list[Covered]:
-        """The covered faces, drawn once for all runs: some 100 MB for 400 faces of 48 pixels."""
+        """The covered faces, drawn once for all runs: drawing takes longer than judging.
+
+        400 faces of 48 pixels need 100 MB, and of 224 pixels 2.2 GB.
+        """
         return [] if self.subjects is None else list(cover(self.subjects))
 
     def describe(self) -> dict[str, Any]:
@@ -143,8 +146,8 @@ def run_table(
         Whether no run failed.
 
     Raises:
-        ConfigError: the table makes no sense; before anything is trained. Or another process has been writing the
-            report for a minute.
+        ConfigError: the table makes no sense, which is found before anything is trained. Or another process has been
+            writing the report for a minute.
         DataError: data or lists cannot be read; or no run is done, and there is nothing to report.
     """
     configs = configure(table, changes)
@@ -165,7 +168,7 @@ def run_table(
                 raise ConfigError(f"it starts from row {run.start.row}, seed {run.seed}, which is not done")
             train(run.config, run.folder, console, resume=True)
             judge(run, judges, bars)
-        except Exception as error:  # PyTorch's are of any kind; the other rows go on
+        except Exception as error:  # PyTorch raises many kinds; the other rows go on
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
         else:
@@ -209,9 +212,9 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
     for name, row in table.rows.items():
         keys = {change.partition("=")[0] for change in row.changes}
         if "seed" in keys:
-            raise ConfigError(f"row {name} changes seed: the table's seeds say it")
+            raise ConfigError(f"row {name} changes seed: set the table's seeds instead")
         if "initial" in keys and row.starts_from is not None:
-            raise ConfigError(f"row {name} changes initial: starts_from says it")
+            raise ConfigError(f"row {name} changes initial, which starts_from sets")
     base = override(read_yaml(table.base), [*table.changes, *changes])
     configs = {
         name: parse(TrainConfig, override(base, row.changes), f"{table.base}, row {name}")
@@ -238,16 +241,18 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
 
 
 def _changed(config: TrainConfig, row: str, **changes: Any) -> TrainConfig:
-    """Settings with others in their place; what does not go together is refused, as where it is read."""
+    """Settings with some replaced; what does not go together is refused, as when they are read."""
     return parse(TrainConfig, config.model_dump() | changes, f"row {row}")
 
 
 def _require_unknown(configs: Mapping[str, TrainConfig], judges: Judges) -> None:
-    """Refuse a start or a teacher that has learnt the faces on which all are judged."""
+    """Refuse a start or a teacher that was trained on the faces on which all are judged."""
     for name, config in configs.items():
         for path in filter(Path.exists, config.taught_by):  # without one, its run fails by itself
             if has_learnt(description(path), judges.dataset.origin, judges.split):
-                raise ConfigError(f"row {name}: {path} has learnt {judges.split}, on which the rows are to be judged")
+                raise ConfigError(
+                    f"row {name}: {path} was trained on {judges.split}, on which the rows are to be judged"
+                )
 
 
 def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path) -> list[Run]:
@@ -267,7 +272,7 @@ def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path
 def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
     split = table.split or config.data.valid
     if split is None:
-        raise ConfigError("split: say what to judge on, for no split chooses the epoch")
+        raise ConfigError("split: say what to judge on, because no split chooses the epoch")
     dataset = open_dataset(config.data.source)
     if taken := {split, DRAWN} & table.subsets.keys():
         raise ConfigError(f"subsets: {min(taken)!r} is the name of all faces; choose another")
@@ -317,7 +322,7 @@ def _collect(
     changes: Sequence[str],
 ) -> Table:
     files = {(run.row, run.seed): PredictionsFile(run.folder / PREDICTIONS) for run in done}
-    any_file = next(iter(files.values()))  # the faces of each group, and their labels, are the same whoever answers
+    any_file = next(iter(files.values()))  # the faces of each group, and their labels, are the same for every run
     seen = evaluate(judges.dataset, judges.split, any_file, RULE, subsets=judges.lists, replicates=1)
     seeds = {row: tuple(seed for seed in table.seeds if (row, seed) in files) for row in configs}
     finished = [row for row in configs if seeds[row]]

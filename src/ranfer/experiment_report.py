@@ -1,4 +1,4 @@
-"""A table of runs as JSON, words and pictures: means over seeds, and what the differences between rows are worth."""
+"""A table of runs as JSON, words and pictures: means over seeds, and the differences between rows with intervals."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Table:
     """All that a report is written from.
 
     references: rows that the others are compared with.  curves: by row, seed and covered share, accuracy.
-    missing: runs that are not done.  facts: what else a reader must know, by its name.
+    missing: runs that are not done.  facts: what else a reader must know, by name.
     """
 
     rows: Mapping[str, Row]
@@ -188,7 +188,7 @@ def _to_markdown(table: Table, found: _Found, report: Mapping[str, Any]) -> str:
     seeds = max(len(row.seeds) for row in table.rows.values())
     parts = [
         f"# {len(table.rows)} rows, up to {seeds} seeds each",
-        "Where the split is the one that chose each run's best epoch, that flatters all rows alike. ± is the standard "
+        "Where the split is the one that chose each run's best epoch, that inflates all rows alike. ± is the standard "
         "deviation over seeds. Differences are in points, with 95 % intervals by a bootstrap over faces and seeds, "
         "which with few seeds are too narrow; p is the exact McNemar test of two fixed runs, seed by seed. Of many "
         "comparisons, one in twenty seems to differ by chance."
@@ -198,7 +198,7 @@ def _to_markdown(table: Table, found: _Found, report: Mapping[str, Any]) -> str:
         _curve_section(table),
         _cost_section(table),
         *(["## Not done\n\n" + "\n".join(f"- {name}" for name in table.missing)] if table.missing else []),
-        f"## How this came about\n\n`{report['command']}`\n\nranfer {report['ranfer']}, {report['date']}.\n\n"
+        f"## Provenance\n\n`{report['command']}`\n\nranfer {report['ranfer']}, {report['date']}.\n\n"
         + "\n".join(f"- {name}: {value}" for name, value in table.facts.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -235,8 +235,8 @@ def _words(name: str, group: Group, reference: str, found: _Found) -> str:
         if difference is not None:
             said[difference.verdict].append(row + _mark(difference))
     note = {"no difference is shown": " (the interval includes zero)"}
-    told = [f"{verdict}{note.get(verdict, '')}: {', '.join(rows)}" for verdict, rows in said.items() if rows]
-    return f"Against *{reference}*: {'; '.join(told)}." if told else ""
+    parts = [f"{verdict}{note.get(verdict, '')}: {', '.join(rows)}" for verdict, rows in said.items() if rows]
+    return f"Against *{reference}*: {'; '.join(parts)}." if parts else ""
 
 
 def _curve_section(table: Table) -> str:

@@ -19,7 +19,7 @@ _Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 class Interval(NamedTuple):
-    """A confidence interval; NaN, NaN where there is nothing to tell from."""
+    """A confidence interval; NaN, NaN where there is nothing to estimate from."""
 
     low: float
     high: float

@@ -15,7 +15,7 @@ def cross_entropy(
     """Mean cross-entropy against distributions (one-hot rows for hard labels).
 
     A face counts by the class weight that its target calls for, and the mean is over these weights, so that hard labels
-    give what PyTorch's ``cross_entropy(logits, index, weight)`` gives. Smoothing mixes the uniform distribution into
+    give the same as PyTorch's ``cross_entropy(logits, index, weight)``. Smoothing mixes the uniform distribution into
     the target first, and so, unlike PyTorch's, into the weight of the face.
     """
     targets = targets * (1 - label_smoothing) + label_smoothing / targets.shape[1]

@@ -46,7 +46,7 @@ PLOTS = ("confusion.png", "classes.png", "reliability.png", "subsets.png", "regi
 
 
 def check_installed() -> None:
-    """Say at once, and not after an hour of computing, that plots cannot be drawn.
+    """Fail now, and not after an hour of computing, if plots cannot be drawn.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -89,7 +89,7 @@ def draw(evaluation: Evaluation, answers: Answers, out: Path, faces: bool = True
 
 
 def _page(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> list[list[int | None]]:
-    """For each expression in the truth a face that is answered rightly and one that is not, at random, if there are."""
+    """For each expression in the truth a random face that is answered correctly and one that is not; None without."""
     generator = np.random.default_rng(SEED)
     rows: list[list[int | None]] = []
     for column in np.unique(truth):
@@ -100,7 +100,7 @@ def _page(truth: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> lis
 
 
 def region_names(description: dict[str, Any], count: int) -> list[str]:
-    """What the regions of a model are called, as far as its description tells; the face comes first."""
+    """What the regions of a model are called, as far as its description says; the face comes first."""
     model = description.get("model")
     if isinstance(model, dict) and "regions" in model:
         names = regions.names(RegionsConfig.model_validate(model["regions"]))
@@ -171,7 +171,7 @@ def plot_reliability(table: Reliability, error: Figure, path: Path) -> None:
     right = np.rint(np.nan_to_num(table.accuracy) * table.faces).astype(int)
     accuracy = [Figure(table.accuracy[i], wilson(int(right[i]), int(table.faces[i]))) for i in np.flatnonzero(filled)]
     with picture(path, 2, 1, (5.2, 6.0), sharex=True, gridspec_kw={"height_ratios": [3.2, 1]}) as (upper, lower):
-        upper.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="as often right as it is sure")
+        upper.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="perfect calibration")
         values = 100 * np.array([[f.value, *f.interval] for f in accuracy]).reshape(-1, 3)
         confidence = 100 * table.confidence[filled]
         upper.vlines(confidence, values[:, 1], values[:, 2], color=BLUE, linewidth=1.4)
@@ -236,7 +236,7 @@ def _intervals(
 def plot_regions(evaluation: Evaluation, answers: Answers, page: Sequence[Sequence[int | None]], path: Path) -> None:
     """Faces, each beside its regions, which are tinted by their weights: left a right answer, to its right a wrong one.
 
-    ``answers`` are those of the evaluation's split; ``page`` says which of them stand in each row.
+    ``answers`` are those of the evaluation's split; ``page`` lists which of them are in each row.
     """
     found = answers.prediction
     assert found is not None and found.weight is not None and found.boxes is not None
@@ -309,7 +309,7 @@ def _above(axes: Any, x: float, y: float, text: str) -> None:
 def _region(
     axes: Any, pixels: UInt8[np.ndarray, "h w 3"], box: Float[np.ndarray, 4], shade: float, x: float, y: float
 ) -> None:
-    """A face at (x, y), pale outside a region, which is tinted the more, the more weight it has (shade 0 to 1)."""
+    """A face at (x, y), pale outside a region, which is tinted by its weight (shade 0 to 1)."""
     from matplotlib.patches import Rectangle
 
     extent = (x, x + 1, y + 1, y)

@@ -1,4 +1,4 @@
-"""By which protocol a figure came about, and with which published figures it may be compared.
+"""How a figure was measured, and with which published figures it may be compared.
 
 A published figure is named only where the faces are those it was measured on: the whole split with as many faces, or a
 list that holds the very ids of a published one.
@@ -15,7 +15,7 @@ from ranfer.data.subsets import FaceList
 from ranfer.evaluate import UNREADABLE, Evaluation, Group
 from ranfer.vocab import Expression
 
-UNTOLD = "unknown: what was evaluated does not tell it"
+UNKNOWN = "unknown: not recorded in the model file"
 
 
 class PublishedFigure(NamedTuple):
@@ -75,7 +75,7 @@ class Protocol:
     """All that a figure depends on besides the model, in words.
 
     comparable: by the split or subset, the published figures of the same faces, or why there are none.
-    stamps: what flatters the figure, and must be said wherever it is shown.
+    stamps: what inflates the figure, and must be said wherever it is shown.
     """
 
     label_rule: str
@@ -111,17 +111,17 @@ class Protocol:
 
 def _augmentation(source: Mapping[str, Any]) -> str:
     if "views" not in source and "mirror" in source:  # exported by an earlier revision
-        return UNTOLD
+        return UNKNOWN
     views = {
         2: "the mean over each face and its mirror image",
         6: "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
-        "but for faces of which the first two views are sure",
+        "except faces of which the first two views are sure",
     }
     return views.get(source.get("views", 1), "none: each face is seen once")
 
 
 def protocol(evaluation: Evaluation) -> Protocol:
-    """The protocol of an evaluation, from what the model's file tells of its training."""
+    """The protocol of an evaluation, from what the model's file records of its training."""
     training = evaluation.source.get("training") or {}
     predictions = str(evaluation.source.get("kind", "")).startswith("predictions")
     support = evaluation.whole.scores.confusion.sum(axis=1)
@@ -136,18 +136,18 @@ def protocol(evaluation: Evaluation) -> Protocol:
         classes=tuple(str(expression) for expression in Expression if support[expression.column]),
         n=evaluation.whole.scores.n,
         sampling=f"every face of {origin} {evaluation.split} that the rule keeps, once"
-        + (", but for expressions that are not shared" if evaluation.shared.only else "")
-        + (f", but for {unread:,} that cannot be read" if unread else ""),
+        + (", except expressions that are not shared" if evaluation.shared.only else "")
+        + (f", except {unread:,} that cannot be read" if unread else ""),
         trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt) + mean
         if training
-        else UNTOLD,
+        else UNKNOWN,
         drawn_over_in_training=f"{100 * training['drawn_over']:g} % of the faces"
         if "drawn_over" in training
-        else UNTOLD,
-        epoch_chosen_on=training.get("epoch_chosen_on", UNTOLD),
-        pre_training=(training["pre_training"] or "none") if "pre_training" in training else UNTOLD,
-        teachers=(", ".join(training.get("teachers", [])) or "none") if training else UNTOLD,
-        test_time_augmentation=UNTOLD if predictions else _augmentation(evaluation.source),
+        else UNKNOWN,
+        epoch_chosen_on=training.get("epoch_chosen_on", UNKNOWN),
+        pre_training=(training["pre_training"] or "none") if "pre_training" in training else UNKNOWN,
+        teachers=(", ".join(training.get("teachers", [])) or "none") if training else UNKNOWN,
+        test_time_augmentation=UNKNOWN if predictions else _augmentation(evaluation.source),
         comparable={evaluation.split: _compare_split(evaluation), **groups},
         stamps=tuple(_stamps(evaluation)),
     )
@@ -156,7 +156,7 @@ def protocol(evaluation: Evaluation) -> Protocol:
 def learnt_by(source: Mapping[str, Any]) -> list[str]:
     """What a model has learnt by its own description, as in ``ferplus train``: itself, or by what it started from."""
     training = source.get("training")
-    if not isinstance(training, dict):  # of another program, or of a version that told nothing
+    if not isinstance(training, dict):  # of another program, or of a version that recorded nothing
         return []
     own = [f"{training.get('dataset')} {split}" for split in str(training.get("split")).split("+")]
     return sorted({*own, *(training.get("known") or [])})
@@ -174,15 +174,15 @@ def _stamps(evaluation: Evaluation) -> Iterator[str]:
         training = source.get("training") or {}
         chosen = training.get("epoch_chosen_on")
         if chosen == "test":
-            yield f"The epoch of the {who} was chosen on the test split, which flatters every figure on it."
+            yield f"The epoch of the {who} was chosen on the test split, which inflates every figure on it."
         elif (training.get("dataset"), chosen) == (origin, split):
-            yield f"The epoch of the {who} was chosen on these same faces, which flatters the figure."
+            yield f"The epoch of the {who} was chosen on these same faces, which inflates the figure."
         if learnt := [
             name
             for name, group in groups.items()
             if any(has_learnt(source, origin, part) for part in {sample.split for sample in group.samples})
         ]:
-            yield f"The {who} has learnt faces of {', '.join(learnt)}: its figures there say nothing of other faces."
+            yield f"The {who} was trained on faces of {', '.join(learnt)}; results there do not generalise."
 
 
 def _compare_split(evaluation: Evaluation) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ PREDICTIONS, REPORT, VALUES = "predictions.csv", "report.md", "report.json"
 def write_report(
     evaluation: Evaluation, out: Path, command: str, faces: bool = True, covered: Robustness | None = None
 ) -> dict[str, Any]:
-    """All files of a report in the folder ``out``, with or without pictures of faces; gives what its JSON holds.
+    """All files of a report in the folder ``out``, with or without pictures of faces; returns the content of its JSON.
 
     ``covered`` is a test with covered faces by the same models, if there was one.
     """

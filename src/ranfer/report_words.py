@@ -50,15 +50,15 @@ def _expressions_section(evaluation: Evaluation) -> str:
     if shared.agrees:
         return ""
     header = ["", "faces", *evaluation.titles, ""]
-    told = (
+    words = (
         "Only expressions that the faces have and every model can predict are evaluated: the probabilities of others "
         "are removed and the rest normalised to sum 1, and faces of others are left out. A prediction without "
-        "probabilities stays, and is wrong where it is none of these."
+        "probabilities stays, and is wrong where it is not among these."
         if shared.only
         else "Data and models do not have the same expressions, or not by the same names. All faces count; "
         "`--shared` judges the shared expressions alone."
     )
-    return "\n\n".join(["## Which expressions count", told, markdown_table(header, shared.rows())])
+    return "\n\n".join(["## Which expressions count", words, markdown_table(header, shared.rows())])
 
 
 def _subset_section(evaluation: Evaluation, drawn: Sequence[str]) -> str:
@@ -185,7 +185,7 @@ def _region_section(table: dict[str, Any] | None, drawn: Sequence[str]) -> str:
     if "regions.png" in drawn:
         parts += [
             "Below, for each true expression, a random face of those classified correctly and, to its right, "
-            "one of those classified wrongly. A region is tinted the more, the more weight it has.",
+            "one of those classified wrongly. The more weight a region has, the stronger its tint.",
             "![faces whose regions are tinted by their weights](regions.png)",
         ]
     return "\n\n".join(parts)
@@ -206,7 +206,7 @@ def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:
     described = [("evaluated", *pair) for pair in _flat(evaluation.source)]
     described += [("against", *pair) for pair in _flat(evaluation.against or {})]
     parts = [
-        "## How this came about",
+        "## Provenance",
         f"`{report['command']}`",
         f"ranfer {report['ranfer']}, {report['date']}. Data: {evaluation.dataset.name}, `{evaluation.dataset.path}`, "
         f"split {evaluation.split} with {report['data']['faces_in_split']:,} faces.",

@@ -1,7 +1,7 @@
 """How answers change as more of a face is covered: things of growing size drawn over a sample of faces.
 
-What is drawn over a face follows from its id and the kind of thing, and how large it is from the share; so every model
-sees the same faces, today and elsewhere. A model that cannot run here gets them as pictures, and answers in a CSV.
+What is drawn over a face depends only on its id and the kind of thing, and its size on the share; so every model sees
+the same faces, today and elsewhere. A model that cannot run here gets them as pictures, and answers in a CSV.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MANIFEST = "covered.jsonl"
 
 
 def parse_kinds(text: str) -> tuple[Kind, ...]:
-    """Kinds by their names, joined by commas, or ``all``; ``KINDS`` where nothing is said.
+    """Kinds by their names, joined by commas, or ``all``; ``KINDS`` where the text is empty.
 
     Raises:
         ConfigError: no kind is called so; the message lists them.
@@ -52,7 +52,7 @@ def parse_kinds(text: str) -> tuple[Kind, ...]:
 class Subjects:
     """The n faces of the test and their labels; things are placed by their landmarks.
 
-    unreadable: why other faces were passed over, a line each.
+    unreadable: why other faces were skipped, a line each.
     """
 
     ids: tuple[str, ...]
@@ -177,7 +177,7 @@ def cover(subjects: Subjects, kinds: Sequence[Kind] = KINDS, shares: Sequence[fl
 
 
 def covered_id(face: str, kind: Kind | None, share: float) -> str:
-    """The id of a covered face, which is the name of its picture and stands in a file of predictions.
+    """The id of a covered face, which is the name of its picture and its id in a file of predictions.
 
     >>> covered_id("fer0028638", Kind.SURGICAL_MASK, 0.3)
     'fer0028638.surgical-mask.30'
@@ -192,11 +192,11 @@ def write_covered(
     about: Mapping[str, Any],
     progress: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """The covered faces as PNG, for a model that cannot run here; how many.
+    """Write the covered faces as PNG, for a model that cannot run here; returns how many.
 
-    ``covered.jsonl``, written last, tells of each its id, file, face, kind, and share as asked for and as it came
-    about. The faces without a thing are not among them. What a stopped call left is drawn anew. Progress is told the
-    pictures done.
+    ``covered.jsonl``, written last, holds of each its id, file, face, kind, and the share that was asked for and that
+    was reached. The faces without a thing are not among them. What a stopped call left is drawn again. ``progress`` is
+    called with the number of pictures done.
 
     Raises:
         DataError: an id that is not the name of a file, or a folder that holds something else already.
@@ -222,7 +222,7 @@ def write_covered(
 
 
 def require_rows(models: Sequence[Predictor | PredictionsFile], subjects: Subjects, kinds: Sequence[Kind]) -> None:
-    """Refuse a file of predictions that says nothing of the covered faces.
+    """Refuse a file of predictions that lacks covered faces.
 
     Raises:
         DataError: some of them have no row.
@@ -243,13 +243,14 @@ def answer_covered(
     progress: Callable[[int], None] | None = None,
     expressions: Sequence[Expression] = tuple(Expression),
 ) -> Robustness:
-    """What models say of the subjects' faces as :func:`cover` gives them; progress is told the faces done.
+    """What models answer about the subjects' faces under each of the ``cells`` of :func:`cover`.
 
-    A file of predictions is asked by :func:`covered_id`. Answers are among ``expressions``.
+    A file of predictions is looked up by :func:`covered_id`. Answers are among ``expressions``. ``progress`` is called
+    with the number of faces done.
 
     Raises:
         DataError: a file of predictions has no row for a face.
-        RanferError: a model gives something else than probabilities.
+        RanferError: a model returns something other than probabilities.
     """
     said: dict[tuple[Kind | None, float], tuple[np.ndarray, np.ndarray]] = {}
     for cell in cells:

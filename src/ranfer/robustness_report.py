@@ -1,4 +1,4 @@
-"""What a test with covered faces gave, as JSON, words and a picture."""
+"""Results of a test with covered faces, as JSON, words and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Cell(NamedTuple):
     """The faces under one kind of thing at one share, by one or two models."""
 
     share: float  # that was asked for
-    covered: float  # that came about, the mean over faces
+    covered: float  # that was reached, the mean over faces
     reached: bool
     accuracy: tuple[Figure, ...]
     difference: Figure | None  # the first model's accuracy minus the other's
@@ -134,8 +134,9 @@ def section(found: Robustness, names: Sequence[str], faces: int) -> str:
         if len(names) > 1:
             parts.append(_verdict(mean))
     parts += [
-        f"Accuracy of {names[0]} by kind, %, n = {n:,} each. Where a kind cannot cover as much, the share that it came "
-        f"to stands in brackets (the mean over faces, where it is off by more than {100 * NEAR:.0f} points):",
+        f"Accuracy of {names[0]} by kind, %, n = {n:,} each. Where a kind cannot cover as much, the share "
+        f"actually covered is given in brackets (the mean over faces, where it is off by more than {100 * NEAR:.0f} "
+        "points):",
         markdown_table(["", *shares], [(kind, *map(_accuracy, row)) for kind, row in by_kind.items()]),
     ]
     if len(names) > 1:
@@ -161,18 +162,18 @@ def _difference(cell: Cell) -> str:
 
 
 def _verdict(mean: Sequence[Cell]) -> str:
-    """At which shares the difference's interval includes zero, in plain words."""
-    told: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
+    """At which shares the difference's interval includes zero, in words."""
+    shares: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
     for cell in mean:
         assert cell.difference is not None
         low, high = cell.difference.interval
-        told["better" if low > 0 else "worse" if high < 0 else "neither"].append(f"{100 * cell.share:.0f} %")
+        shares["better" if low > 0 else "worse" if high < 0 else "neither"].append(f"{100 * cell.share:.0f} %")
     words = {
         "better": "The first model is better at",
         "worse": "The first model is worse at",
         "neither": "The interval includes zero, so that no difference is shown, at",
     }
-    return " ".join(f"{words[how]} {', '.join(at)}." for how, at in told.items() if at)
+    return " ".join(f"{words[how]} {', '.join(at)}." for how, at in shares.items() if at)
 
 
 def plot(found: Robustness, names: Sequence[str], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which expressions data and models share, and what becomes of the others: neither need have all eight."""
+"""Which expressions data and models share, and what becomes of the others; neither needs to have all eight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ranfer.vocab import SYNONYMS, Expression
 
 
 def named_by(description: Mapping[str, Any]) -> dict[Expression, str]:
-    """The expressions that a model can answer, and its names for them; all eight where its description tells none.
+    """The expressions that a model can answer, and its names for them; all eight where its description names none.
 
     One of ours has eight outputs, but those of classes that it never learnt mean nothing.
     """

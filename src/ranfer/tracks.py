@@ -1,4 +1,4 @@
-"""Which faces of successive frames are one person's, as far as they stay about where they are."""
+"""Which faces of successive frames are one person's, as far as they stay roughly in place."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PATIENCE = 1.001
 class Tracker:
     """Numbers faces from 0, frame by frame: a face has the number of the one whose box it overlaps most.
 
-    It knows boxes only: whoever comes back after a second, or crosses the picture between two frames, gets a new
-    number, and after a cut whoever is where somebody was inherits the number.
+    It knows boxes only: a person who comes back after a second, or crosses the picture between two frames, gets a new
+    number, and after a cut a face in the same place inherits the number.
 
     >>> follow = Tracker()
     >>> follow(0.0, [(0.0, 0.0, 10.0, 10.0), (50.0, 0.0, 60.0, 10.0)])
@@ -58,7 +58,7 @@ class Tracker:
         return in_order
 
     def remember(self, time: float, boxes: Sequence[Corners], numbers: Sequence[int]) -> None:
-        """Take in a frame whose faces have their numbers already, such as one of an earlier run."""
+        """Add a frame whose faces already have numbers, such as one of an earlier run."""
         self._seen |= {number: (time, box) for number, box in zip(numbers, boxes, strict=True)}
         self._before = time
         self._next = max([self._next, *(number + 1 for number in numbers)])

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 def progress_bars(console: Console) -> Progress:
-    """Bars with the time that is left, which go when they are done."""
+    """Bars with the time left, which vanish when they are done."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Why an expression is not to be believed; docs/log.md says what was measured. Each gives its reason, or nothing."""
+"""Why an expression is not trusted; docs/log.md says what was measured. Each returns a list of at most one reason."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ def evaluate(
     weights: Annotated[
         File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported; the package has one.")
     ] = None,
-    onnx: Annotated[File, typer.Option(help="Anybody's classifier; name its outputs with --labels.")] = None,
+    onnx: Annotated[File, typer.Option(help="Any classifier; name its outputs with --labels.")] = None,
     labels: Annotated[str, typer.Option(help="Names of the ONNX outputs in order, '-' for one to ignore.")] = "",
     preprocess: Annotated[
         str,
         typer.Option(
             help="What the ONNX file takes and gives, joined by commas: size=48 channels=1 layout=nchw range=0..1 "
-            "mean=0.5 std=0.5 order=rgb output=logits (or nhwc, bgr, probabilities). Leave out what the file tells."
+            "mean=0.5 std=0.5 order=rgb output=logits (or nhwc, bgr, probabilities). Leave out what the file says."
         ),
     ] = "",
     predictions: Annotated[File, typer.Option(help="A CSV: id and a column a class, or id and expression.")] = None,
@@ -51,7 +51,7 @@ def evaluate(
     ] = False,
     occlude_faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
     occlude_kinds: Annotated[
-        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
+        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; by default one of each sort.")
     ] = "",
     only_shared: Annotated[
         bool, typer.Option("--shared", help="Judge only expressions that the faces have and every model can answer.")
