@@ -9,7 +9,7 @@ Debian 12 were extracted, each into one of its name (``dpkg-deb -x``). In a seco
 network of the first takes for faces are shown, too.
 
 That a face was pasted must tell nothing: pieces of photos are pasted in the same way and are no faces; how much of a
-face is pasted, and how its rim fades, is drawn by lot, so that the rim does not tell where its frame lies. Turned faces
+face is pasted, and how its rim fades, is random, so that the rim does not tell where its frame lies. Turned faces
 are shown oftener, things are drawn over a third of all, and the five points are those of the attribute model.
 """
 
@@ -174,7 +174,7 @@ def lit(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
 
 
 def as_photo(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Blurred, noisy, grey or as a JPEG, each by lot."""
+    """Blurred, noisy, grey or as a JPEG, each at random."""
     if rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2))
     if rng.random() < 0.3:
@@ -189,7 +189,7 @@ def as_photo(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def paste(rng: np.random.Generator, picture: np.ndarray, patch: np.ndarray, to_picture: np.ndarray) -> np.ndarray:
-    """The picture with a grey patch in it, tinted; how much of it is shown, and how its rim fades, by lot."""
+    """The picture with a grey patch in it, tinted; how much of it is shown, and how its rim fades, at random."""
     cut = (rng.uniform(0, 0.13, 4) * FACE).astype(int) if rng.random() < 0.8 else np.zeros(4, int)
     rim = int(rng.uniform(0.05, 0.35) * FACE)
     beyond = cv2.BORDER_REPLICATE if rng.random() < 0.7 else cv2.BORDER_REFLECT_101

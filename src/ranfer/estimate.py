@@ -52,7 +52,7 @@ def estimate(
     require_framed(dataset)
     samples = dataset.split(split)
     about = {
-        "data": f"{dataset.name}:{dataset.path.name}",
+        "data": dataset.title,
         "split": split,
         "faces": list_hash((sample.id, None) for sample in samples)[:16],  # folders of one name may hold others
         "model": {name: model.description.get(name) for name in ("sha256", "revision", "date")},

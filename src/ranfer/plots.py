@@ -272,7 +272,7 @@ def plot_attributes(records: Sequence[Attributes], path: Path) -> None:
     poses = np.array([record.pose for record in records if record.pose is not None]).reshape(-1, 3)
     covered = {kind.value: [record.occlusion.get(kind, np.nan) for record in records] for kind in ESTIMATED}
     covered["none"] = [record.none for record in records]
-    with picture(path, 1, 4, (13, 3)) as axes:
+    with picture(path, 1, 4, (13.0, 3.0)) as axes:
         for axis, name, angles in zip(axes, Pose._fields, poses.T, strict=False):
             axis.hist(np.clip(angles, -90, 90), bins=np.arange(-90, 91, 5), color=BLUE)
             axis.set(title=f"{name}, degrees", xlim=(-90, 90), xticks=range(-90, 91, 45))

@@ -94,7 +94,7 @@ def create_app(study: Study) -> FastAPI:
             # Of the person and the database, as the token is: whose answers wait in a browser.
             "study": hashlib.sha256(person.token.encode()).hexdigest()[:16],
             "adjudicator": person.adjudicator,
-            "data": f"{study.dataset.name}:{study.dataset.path.name}",
+            "data": study.dataset.title,
             "questions": [
                 {"name": q.name, "words": q.words, "hint": q.hint, "several": q.several, "alone": q.alone}
                 | {"values": [value._asdict() for value in q.values]}

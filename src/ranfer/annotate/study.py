@@ -124,7 +124,7 @@ def open_study(
     if gold is not None and not known:
         raise DataError(f"{gold}: answers none of the questions for any of the faces in this study")
     estimates = told(prefill)
-    about = {"data": f"{dataset.name}:{dataset.path.name}", "split": split, "attributes": [q.name for q in questions]}
+    about = {"data": dataset.title, "split": split, "attributes": [q.name for q in questions]}
     store = Store(database)
     secret = store.begin_study(about)
     for name in names:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, LabelRule, need_pytorch, out, progress_bars, tell_unreadable
+from ranfer.cli.console import Backbone, Data, File, LabelRule, need_pytorch, out, progress_bars, tell_unreadable
 from ranfer.errors import ConfigError
 from ranfer.shared import Shared
 
@@ -56,6 +56,7 @@ def evaluate(
     only_shared: Annotated[
         bool, typer.Option("--shared", help="Judge only expressions that the faces have and every model can answer.")
     ] = False,
+    backbone: Backbone = None,
 ) -> None:
     """Judge a model, or a file of predictions, on a split and on subsets; status 1 where faces are unreadable."""
     from ranfer import plots, robustness
@@ -87,11 +88,13 @@ def evaluate(
         raise ConfigError(f"--subset {split}=...: the split has that name; choose another")
     dataset = open_dataset(data)
     spare_data([folder / name for name in (PREDICTIONS, REPORT, VALUES)], dataset, [predictions, against, *listed])
-    source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess)
+    source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess, backbone)
     other = None
     if against is not None:
         other = (
-            PredictionsFile(against) if against.suffix.lower() == ".csv" else _open_model(against, labels, preprocess)
+            PredictionsFile(against)
+            if against.suffix.lower() == ".csv"
+            else _open_model(against, labels, preprocess, backbone)
         )
     models = [source] if other is None else [source, other]
     if (labels or preprocess) and not any(isinstance(model, OnnxClassifier) for model in models):
@@ -141,13 +144,13 @@ def _named(text: str) -> tuple[str, Path, Path | None]:
     return name.strip(), Path(path), None
 
 
-def _open_model(path: Path | None, labels: str, preprocess: str) -> Any:
+def _open_model(path: Path | None, labels: str, preprocess: str, backbone: str | None) -> Any:
     assert path is not None  # one of three sources, as was checked
     if path.suffix.lower() in CHECKPOINTS:
         need_pytorch(f"{path}: a checkpoint")
         from ranfer.checkpoint import load
 
-        trained = load(path)
+        trained = load(path, backbone)
         trained.description["file"] = str(path)
         return trained
     from ranfer.runtime import open_onnx

@@ -164,7 +164,7 @@ def draw_random(
     rng: np.random.Generator,
     landmarks: Float[np.ndarray, "5 2"] | None = None,
 ) -> Occluded:
-    """A face with a thing of a kind drawn by lot, as for training.
+    """A face with a thing of a kind chosen at random, as for training.
 
     Raises:
         DataError: as of :func:`occlude`.
