@@ -36,7 +36,7 @@ from ranfer.occluders import Kind, draw_random, occlude
 from ranfer.optimizer import build_optimizer, decaying, learning_rate
 from ranfer.provenance import revision
 from ranfer.regions import MIRRORED
-from ranfer.vocab import ESTIMATED, Occlusion
+from ranfer.vocab import ESTIMATED
 
 LABELS = Path(__file__).parents[1] / "labels"
 UNSEEN = 0.3  # weight of a cell that is taken for visible because nobody said otherwise
@@ -87,7 +87,7 @@ def load(archive: Path, teacher: Path, split: str) -> Faces:
         if told["id"] in place:
             faces.pose[place[told["id"]], 0] = told["yaw"]
     for id_, label in read_attributes(LABELS / "ferplus_occlusion.jsonl").records.items():
-        if id_ in place and Occlusion.UNSPECIFIED not in label.occlusion:
+        if id_ in place and label.occlusion:
             faces.occlusion[place[id_]] = [label.occlusion[kind] for kind in ESTIMATED]
     return faces
 

@@ -20,7 +20,7 @@ def said(annotator, face, *kinds, turned="0", status="answered", final=False):
 @pytest.mark.parametrize(
     ("names", "keys", "message"),
     [
-        ("occlusion,beard", [], "none is called 'beard'; there are occlusion, pose-bin"),
+        ("occlusion,beard", [], "unknown attribute 'beard'; choose from occlusion, pose-bin"),
         ("", [], "expected some of"),
         ("occlusion,occlusion", [], "each once"),
         ("occlusion", ["pose-bin.30=q"], "--key pose-bin.30: expected ATTRIBUTE.VALUE=KEY"),

@@ -72,8 +72,7 @@ def parse_expression(name: str, where: str) -> Expression:
 class Occlusion(StrEnum):
     """Which part of a face is covered; a face has a set of these, and the empty set is an uncovered face.
 
-    UNSPECIFIED: something else covers it, or a list tells that it is covered, but not in which way we know. The file
-    ``labels/ferplus_occlusion.jsonl`` alone means by it that the reader could not tell; its first line says so.
+    UNSPECIFIED: something else covers it, or a list says that it is covered, but not by what.
     """
 
     UPPER = "upper"

@@ -97,7 +97,7 @@ def choose(names: str, keys: Sequence[str] = ()) -> tuple[tuple[Question, ...], 
     """
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in chosen if name not in QUESTIONS]:
-        raise ConfigError(f"--attributes: none is called {unknown[0]!r}; there are {', '.join(QUESTIONS)}")
+        raise ConfigError(f"--attributes: unknown attribute {unknown[0]!r}; choose from {', '.join(QUESTIONS)}")
     if not chosen or len(set(chosen)) < len(chosen):
         raise ConfigError(f"--attributes {names}: expected some of {', '.join(QUESTIONS)}, each once")
     changed: dict[str, str] = {}

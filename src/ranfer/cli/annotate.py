@@ -114,8 +114,9 @@ def export(
         raise ConfigError(f"--shares needs a database of annotate serve, and {source} is not one")
     path = _decided(source, folder, shares) if database else Path(source)
     found = open_source(path, dataset, split, limits, label_rule)
-    files = export_subsets(found, folder, chosen)
-    for surprise in found.surprises:
+    surprises = list(found.surprises)
+    files = export_subsets(found, folder, chosen, surprises)
+    for surprise in surprises:
         err.print(surprise, markup=False)
     table = Table("", box=None, pad_edge=False)
     for heading in ("faces", "untold", "rule"):
