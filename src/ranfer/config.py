@@ -285,11 +285,8 @@ class ExperimentConfig(Settings):
         return self
 
 
-_YAML_VALUES = (
-    ValueError,
-    KeyError,
-    AttributeError,
-)  # of a value in the form of a date or number that is not a valid one
+# Of a value in the form of a date or number that is not a valid one.
+_YAML_VALUES = (ValueError, KeyError, AttributeError)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -342,9 +339,8 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
     except ValidationError as error:
         lines = []
         for e in error.errors():
-            got = (
-                "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
-            )  # the values of a whole group would not help
+            # The values of a whole group would not help.
+            got = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
             lines.append(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}{got}")
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
 

@@ -20,10 +20,8 @@ from ranfer.files import spare
 from ranfer.images import decode_image
 from ranfer.vocab import Expression, Location, Sample
 
-_ALIGNED = (
-    16,
-    512,
-)  # pixels: the least and the largest side of a face that is aligned, whatever its frame in the picture
+# Pixels: the least and the largest side of a face that is aligned, whatever its frame in the picture.
+LEAST_SIDE, LARGEST_SIDE = 16, 512
 
 
 class Published(NamedTuple):
@@ -121,7 +119,7 @@ def cut_face(picture: UInt8[np.ndarray, "h w 3"], sample: Sample) -> UInt8[np.nd
     """
     if sample.landmarks is not None:
         detection = Detection(sample.box or (0.0, 0.0, 0.0, 0.0), 1.0, np.array(sample.landmarks))
-        side = round(min(max(find_frame(detection).side, _ALIGNED[0]), _ALIGNED[1]))
+        side = round(min(max(find_frame(detection).side, LEAST_SIDE), LARGEST_SIDE))
         return align(picture, detection, side)[0]
     if sample.box is None:
         return picture
@@ -187,7 +185,7 @@ def read_face(dataset: Dataset, sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         ImageError: it cannot be read.
     """
-    return shrink_to(dataset.image(sample), _ALIGNED[1] ** 2)[0]
+    return shrink_to(dataset.image(sample), LARGEST_SIDE**2)[0]
 
 
 def stack_faces(
