@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -158,6 +159,25 @@ def test_what_is_left_out_is_told(put):
     assert "no split: " in surprises and "extra" in surprises
     assert "no folder of a class: " in surprises and "train/loose.png" in surprises
     assert f"{folder}: left out, for they are in no split: {folder / 'beside.png'}" in surprises
+
+
+def test_links_to_folders_and_folders_out_of_reach_are_told(put, tmp_path, monkeypatch):
+    path = put("happy/a.png", "sad/b.png", "sad/c/d.png")
+    (path / "happy" / "more").symlink_to(path / "sad")
+    assert opened(path).surprises == (f"{path / 'happy' / 'more'}: left out, for it is a link to a folder",)
+    (path / "happy" / "more").unlink()
+    scan = os.scandir
+    denied = PermissionError(13, "Permission denied", str(path / "sad" / "c"))
+
+    def scandir(folder):
+        if Path(folder).name == "c":
+            raise denied
+        return scan(folder)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    dataset = opened(path)
+    assert dataset.surprises == (f"{path / 'sad' / 'c'}: Permission denied",)
+    assert len(dataset.samples) == 2
 
 
 def test_refusals_name_what_is_wrong(put, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ranfer.errors import ImageError
-from ranfer.images import decode_image
+from ranfer.images import decode_image, to_rgb
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -76,6 +76,12 @@ def test_a_tag_of_an_odd_type_does_not_keep_a_good_picture_from_being_read(kind)
 def test_cmyk_becomes_rgb():
     face = decode(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
     assert np.abs(face.astype(int) - RED).max() < 10
+
+
+def test_integer_greys_of_32_bits_may_hold_bytes():
+    grey = np.array([[0, 100, 255]], dtype=np.int32)
+    assert np.asarray(to_rgb(Image.fromarray(grey)))[0, :, 0].tolist() == [0, 100, 255]
+    assert np.asarray(to_rgb(Image.fromarray(257 * grey)))[0, :, 0].tolist() == [0, 100, 255]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

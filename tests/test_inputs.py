@@ -27,6 +27,10 @@ def listed(*inputs, stdin=None):
     return [path.as_posix() for path in found.files], found.problems
 
 
+def test_a_closed_standard_input_is_told():
+    assert listed("-") == ([], ["-: there is no standard input"])
+
+
 def test_a_folder_gives_its_pictures_in_order_without_hidden_and_other_files(tree):
     names = ["photos/a.PNG", "photos/b.jpg", "photos/trip/c.webp", "photos/trip/d.tiff"]
     assert listed("photos") == (names, [])
@@ -70,8 +74,8 @@ def test_what_gives_no_picture_is_one_line_and_the_rest_goes_on(tree):
     pictures, problems = listed("empty", "none/*.jpg", "", "single.jpg", "-", stdin=b"x.jpg\nempty\n")
     assert pictures == ["single.jpg", "x.jpg"]
     none_of = (
-        "none of .avi, .bmp, .gif, .jpe, .jpeg, .jpg, .m4v, .mkv, .mov, .mp4, .mpeg, .mpg, .ogv, .png, .tif, .tiff, "
-        ".webm, .webp, .wmv"
+        "none of .avi, .avif, .bmp, .gif, .jfif, .jp2, .jpe, .jpeg, .jpg, .m4v, .mkv, .mov, .mp4, .mpeg, .mpg, .ogv, "
+        ".png, .tif, .tiff, .webm, .webp, .wmv"
     )
     assert problems == [
         f"empty: no pictures or videos in this folder ({none_of})",

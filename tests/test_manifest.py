@@ -121,6 +121,11 @@ def test_what_is_prepared_with_the_same_settings_stands(opened, tmp_path):
     assert len(open_dataset(f"manifest:{tmp_path / 'm.jsonl'}").samples) == 7
 
 
+def test_two_manifests_do_not_share_a_cache(opened, tmp_path):
+    with pytest.raises(ConfigError, match=r"faces\.A: expected the name of a manifest, which ends in \.jsonl"):
+        manifest.prepare(opened, tmp_path / "faces.A", 8)
+
+
 def test_what_was_prepared_otherwise_is_not_replaced(opened, tmp_path):
     manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3)
     before = [file.read_bytes() for file in manifest.manifest_files(tmp_path / "m.jsonl")]
@@ -261,8 +266,8 @@ def test_a_lost_cache_is_prepared_again_and_no_other_file_is_taken_for_a_manifes
 
 def test_the_cache_of_a_manifest_is_not_written_over_by_one_made_of_it(opened, tmp_path):
     manifest.prepare(opened, tmp_path / "m.jsonl", 8)
-    with pytest.raises(ConfigError, match=r"m.faces.npy: is read here"):
-        manifest.prepare(manifest.open_manifest(tmp_path / "m.jsonl"), tmp_path / "m.json", 8)
+    with pytest.raises(ConfigError, match=r"m.jsonl: is read here"):
+        manifest.prepare(manifest.open_manifest(tmp_path / "m.jsonl"), tmp_path / "m.jsonl", 8)
     for file in manifest.manifest_files(tmp_path / "m.jsonl"):
         assert (
             "is read here" in run("data", "check", f"manifest:{tmp_path / 'm.jsonl'}", "--json", file, status=2).stderr

@@ -80,7 +80,7 @@ def test_refusals_name_what_is_wrong(folder, tmp_path):
         labels.write_text(text)
         with pytest.raises(DataError, match=message):
             open_dataset(f"rafdb:{folder}")
-    with pytest.raises(DataError, match=r"no RAF-DB here, for EmoLabel/.* is missing; expected the folder basic/"):
+    with pytest.raises(DataError, match=r"no such folder; expected the folder basic/"):
         open_dataset(f"rafdb:{tmp_path / 'gone'}")
 
 

@@ -107,7 +107,7 @@ def test_means_are_over_the_kinds_that_reach_every_share_and_count_a_face_once()
     np.testing.assert_array_equal(found.mean_right, [[[1, 1, 1, 0], [1, 0, 0, 0]]])
 
 
-def test_two_models_are_compared_face_by_face_at_each_share():
+def test_two_models_are_compared_face_by_face_at_each_share(monkeypatch):
     right, wrong = [[0, 0, 0, 0]] * 2, [[0, 1, 1, 1]] * 2
     found = hand_made([right, right], [wrong, right])
     cell = robustness_report.cells(found)[Kind.BLOCK][1]
@@ -116,6 +116,9 @@ def test_two_models_are_compared_face_by_face_at_each_share():
     assert values["kinds"]["block"]["0.3"]["mcnemar_p"] == 0.25
     assert values["mean"]["0.6"]["accuracy_difference"] == 0.75
     assert values["mean"]["kinds"] == ["block"]
+    text = robustness_report.section(found, ["one", "two"], 10)
+    assert "4 faces are too few for their intervals to say which model is better." in text
+    monkeypatch.setattr(robustness_report, "FEWEST", 4)
     text = robustness_report.section(found, ["one", "two"], 10)
     assert "The first model is better at 30 %, 60 %." in text
     assert "The interval includes zero, so that no difference is shown, at 0 %." in text

@@ -39,6 +39,10 @@ _HOMES |= dict.fromkeys(("Face", "Recognizer", "Region", "load"), "recognize")
 _HOMES |= dict.fromkeys(("Box", "Expression"), "vocab")
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     # On first use: importing what recognises costs every command some tenths of a second.
     if name not in _HOMES:

@@ -64,7 +64,7 @@ class Evaluation:
     @property
     def titles(self) -> list[str]:
         """What the models are called in headings: their files' names, with the folders that tell them apart."""
-        files = [Path(str(told.get("file", "model"))) for told in (self.source, self.against) if told]
+        files = [Path(str(told.get("file", "model"))) for told in (self.source, self.against) if told is not None]
         parts = 1
         while len({file.parts[-parts:] for file in files}) < len(set(files)):
             parts += 1

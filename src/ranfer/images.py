@@ -94,9 +94,13 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     (255, 255, 255)
     """
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        # Pillow clips such greys at 255. Integers span 16 bits; floats span 0 to 1 or else 0 to 255.
+        # Pillow clips such greys at 255. Floats span 0 to 1 or else 0 to 255, integers 16 bits, or 8 of 32.
         grey = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if picture.mode != "F" else (1.0 if grey.max(initial=0) <= 1 else 255.0)
+        most = grey.max(initial=0)
+        if picture.mode == "F":
+            top = 1.0 if most <= 1 else 255.0
+        else:
+            top = 255.0 if picture.mode == "I" and most <= 255 else 65535.0
         picture = Image.fromarray(np.clip(grey / top * 255 + 0.5, 0, 255).astype(np.uint8))
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")

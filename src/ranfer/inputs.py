@@ -53,7 +53,9 @@ def _names(inputs: Sequence[str], read: Callable[[], bytes] | None, problems: li
     for name in inputs:
         if name != "-":
             yield name, name
-        elif read is not None:
+        elif read is None:
+            problems.append("-: there is no standard input")
+        else:
             content = read().removeprefix(codecs.BOM_UTF8)
             if not content.strip():
                 problems.append("-: standard input names nothing")

@@ -17,6 +17,7 @@ from ranfer.robustness import NEAR, Robustness
 from ranfer.wording import as_json, markdown_table, p_value, percent, points
 
 PLOT = "occlusion.png"
+FEWEST = 30  # faces from which on one model is called better: intervals of fewer may have no width
 
 
 class Cell(NamedTuple):
@@ -132,7 +133,7 @@ def section(found: Robustness, names: Sequence[str], faces: int) -> str:
             markdown_table(header, rows),
         ]
         if len(names) > 1:
-            parts.append(_verdict(mean))
+            parts.append(_verdict(mean, len(found.ids)))
     parts += [
         f"Accuracy of {names[0]} by kind, %, n = {n:,} each. Where a kind cannot cover as much, the share "
         f"actually covered is given in brackets (the mean over faces, where it is off by more than {100 * NEAR:.0f} "
@@ -161,8 +162,10 @@ def _difference(cell: Cell) -> str:
     return f"{100 * cell.difference.value:+.1f} (p {p_value(cell.p_value)})"
 
 
-def _verdict(mean: Sequence[Cell]) -> str:
-    """At which shares the difference's interval includes zero, in words."""
+def _verdict(mean: Sequence[Cell], n: int) -> str:
+    """At which shares the difference's interval includes zero, in words; of n faces."""
+    if n < FEWEST:
+        return f"{n} faces are too few for their intervals to say which model is better."
     shares: dict[str, list[str]] = {"better": [], "worse": [], "neither": []}
     for cell in mean:
         assert cell.difference is not None

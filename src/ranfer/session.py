@@ -51,7 +51,7 @@ def open_session(
         CheckpointError: the file is missing, or is no ONNX that the runtime can load.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: {'expected a file, got a folder' if path.is_dir() else 'no such file'}")
     options = session_options(threads, of_any_shape)
     wanted = [CPU] if of_any_shape or on_cpu else providers()
     reason = "the runtime cannot load it"  # it leaves such a provider out without an exception

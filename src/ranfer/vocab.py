@@ -197,7 +197,9 @@ class Prediction:
 
 
 # How the names of pictures end, in small letters.
-PICTURES = frozenset({".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+PICTURES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
 
 
 def normalised(kept: Float[np.ndarray, "*b k"]) -> Float[np.ndarray, "*b k"]:

@@ -81,7 +81,7 @@ def predict(
         complaints.append(line)
         err.print(line, markup=False)
 
-    listing = list_inputs(inputs, sys.stdin.buffer.read)
+    listing = list_inputs(inputs, None if sys.stdin is None else sys.stdin.buffer.read)
     for problem in listing.problems:
         complain(problem)
     if not listing.files:

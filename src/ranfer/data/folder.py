@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -141,7 +142,7 @@ def _walk(path: Path, surprises: list[str]) -> Iterator[_Picture]:
         raise DataError(f"{path}: two folders are the same split: {', '.join(folder.name for folder in splits)}")
     if loose := [file for file in sorted(path.iterdir()) if _is_picture(file)]:
         surprises.append(f"{path}: left out, for they are in no split: {first_few(loose)}")
-    if others := [str(folder) for folder in folders if folder not in splits and any(_pictures(folder))]:
+    if others := [str(folder) for folder in folders if folder not in splits and _pictures(folder, surprises)]:
         surprises.append(f"{path}: left out, for they are no split: {first_few(others)}")
     for folder, split in splits.items():
         yield from _walk_classes(path, folder, split, surprises)
@@ -152,7 +153,7 @@ def _walk_classes(base: Path, folder: Path, split: str, surprises: list[str]) ->
         return _Picture(str(file), file, file.relative_to(base).as_posix(), split, class_name)
 
     loose = [file for file in sorted(folder.iterdir()) if _is_picture(file)]
-    inside = {inner: files for inner in _folders(folder) if (files := list(_pictures(inner)))}
+    inside = {inner: files for inner in _folders(folder) if (files := _pictures(inner, surprises))}
     if not inside:
         yield from (picture(file, None) for file in loose)
         return
@@ -166,11 +167,17 @@ def _folders(path: Path) -> list[Path]:
     return sorted(inner for inner in path.iterdir() if inner.is_dir() and not inner.name.startswith((".", "__MACOSX")))
 
 
-def _pictures(path: Path) -> Iterator[Path]:
-    """All pictures below a folder, but nothing hidden, in the order of names."""
-    for file in sorted(path.rglob("*")):
-        if _is_picture(file) and not any(part.startswith(".") for part in file.relative_to(path).parts):
-            yield file
+def _pictures(path: Path, surprises: list[str]) -> list[Path]:
+    """All pictures below a folder, but nothing hidden, in the order of names; folders out of reach are surprises."""
+    found: list[Path] = []
+    out_of_reach: list[OSError] = []
+    for parent, folders, files in os.walk(path, onerror=out_of_reach.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [inner for name in folders if (inner := Path(parent, name)).is_symlink()]
+        surprises += [f"{link}: left out, for it is a link to a folder" for link in links]
+        found += [file for name in files if _is_picture(file := Path(parent, name))]
+    surprises += [f"{error.filename}: {error.strerror}" for error in out_of_reach]
+    return sorted(found)
 
 
 def _is_picture(file: Path) -> bool:

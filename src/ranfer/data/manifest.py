@@ -69,9 +69,11 @@ def prepare(
         A line for each unreadable face, and how many faces the detector missed.
 
     Raises:
-        ConfigError: ``file`` is one of the dataset's, there is one that is no manifest or of other data or settings,
-            pictures or the detector have changed since it was prepared, or another run is writing it.
+        ConfigError: ``file`` does not end in .jsonl, is one of the dataset's, or holds no manifest or one of other data
+            or settings; pictures or the detector have changed since it was prepared; or another run is writing it.
     """
+    if file.suffix != ".jsonl":  # the cache is called after it, and two manifests must not share one
+        raise ConfigError(f"{file}: expected the name of a manifest, which ends in .jsonl")
     spare_data(manifest_files(file), dataset)
     key, inputs = _key(dataset, size, channels, detect is not None), _inputs(dataset, detect)
     if file.exists():

@@ -89,6 +89,8 @@ def _find(path: Path) -> tuple[Path, Path]:
             raise DataError(f"{root}: neither Image/aligned nor Image/original is there; {LAYOUT}")
     if path.is_dir() and path.parent.name == "Image" and (path.parents[1] / LABELS).is_file():
         return path.parents[1], path
+    if not path.exists():
+        raise DataError(f"{path}: no such folder; {LAYOUT}")
     raise DataError(f"{path}: no RAF-DB here, for {LABELS} is missing; {LAYOUT}")
 
 
