@@ -207,7 +207,7 @@ def test_rows_are_not_judged_on_faces_that_they_learn(file, tmp_path):
 def test_other_settings_are_not_taken_for_the_run_that_is_there(file, tmp_path):
     table = table_of(file, occlusion_faces=0, subsets={}, seeds=[0])
     run(table, tmp_path / "runs", only=["relation"])
-    with pytest.raises(DataError, match="no run is done"):
+    with pytest.raises(DataError, match="no run of this table is done"):
         run(table, tmp_path / "runs", changes=["epochs=2"], only=["relation"])
 
 

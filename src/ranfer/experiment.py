@@ -177,7 +177,7 @@ def run_table(
     with _waiting_for(out):  # processes that share a table may end together: the last one reports the runs of all
         done = [run for run in runs if run.is_done(judged)]
         if not done:
-            raise DataError(f"{out}: no run is done, and there is nothing to compare")
+            raise DataError(f"{out}: no run of this table is done with these settings; there is nothing to compare")
         write_report(_collect(table, configs, runs, done, judges, changes), report or out, command)
     return not failed
 

@@ -208,7 +208,7 @@ def _turned(shape: Sequence[int], angle: float) -> tuple[Float[np.ndarray, "2 3"
 
     ``shape`` is the height and width of the picture.
 
-    >>> _turned((100, 40), 90)[1]
+    >>> _turned((100, 40), 90.0)[1]
     [100, 40]
     """
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
