@@ -24,7 +24,7 @@ def said(annotator, face, *kinds, turned="0", status="answered", final=False):
         ("", [], "expected some of"),
         ("occlusion,occlusion", [], "each once"),
         ("occlusion", ["pose-bin.30=q"], "--key pose-bin.30: expected ATTRIBUTE.VALUE=KEY"),
-        ("occlusion", ["occlusion.upper"], "expected one character, such as occlusion.upper=k"),
+        ("occlusion", ["occlusion.upper"], "expected a key, such as occlusion.upper=k"),
         ("occlusion", ["undo=n"], "'n' is the key of both occlusion.none and undo"),
     ],
 )

@@ -116,8 +116,8 @@ def choose(names: str, keys: Sequence[str] = ()) -> tuple[tuple[Question, ...], 
     used: dict[str, str] = {}
     named = [(f"{q.name}.{value.name}", value.key) for q in questions for value in q.values]
     for name, key in (*named, *actions.items()):
-        if len(key) != 1 and key not in ACTIONS.values():
-            raise ConfigError(f"--key {name}: expected one character, such as {name}=k, got {key!r}")
+        if not key:
+            raise ConfigError(f"--key {name}: expected a key, such as {name}=k")
         if used.setdefault(key, name) != name:
             raise ConfigError(f"--key: {key!r} is the key of both {used[key]} and {name}")
     return questions, actions
