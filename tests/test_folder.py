@@ -161,6 +161,12 @@ def test_what_is_left_out_is_told(put):
     assert f"{folder}: left out, for they are in no split: {folder / 'beside.png'}" in surprises
 
 
+def test_a_table_names_the_split_of_all_rows_or_of_none(put):
+    path = put("a.png", "b.png", t_csv="image,expression,split\na.png,happy,train\nb.png,sad,\n")
+    with pytest.raises(DataError, match=r"t\.csv: 1 of 2 rows name no split: .*t\.csv:3"):
+        opened(path / "t.csv")
+
+
 def test_links_to_folders_and_folders_out_of_reach_are_told(put, tmp_path, monkeypatch):
     path = put("happy/a.png", "sad/b.png", "sad/c/d.png")
     (path / "happy" / "more").symlink_to(path / "sad")

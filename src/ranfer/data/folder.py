@@ -188,6 +188,7 @@ def _is_picture(file: Path) -> bool:
 
 def _read_table(path: Path, surprises: list[str]) -> list[_Picture]:
     pictures, missing = [], []
+    unsplit: list[str] = []
     for where, row in _rows(path, surprises):
         fields = {key: next((row[name] for name in names if name in row), "") for key, names in COLUMNS.items()}
         if not fields["image"]:
@@ -196,9 +197,13 @@ def _read_table(path: Path, surprises: list[str]) -> list[_Picture]:
         if not file.is_file():
             missing.append(f"{fields['image']} ({where})")
         split = SPLITS.get(fields["split"].lower(), fields["split"]) or WHOLE
+        if not fields["split"]:
+            unsplit.append(where)
         pictures.append(_Picture(where, file, fields["image"], split, fields["class"] or None, fields["id"] or None))
     if missing:
         raise DataError(f"{path}: {len(missing)} of {len(pictures)} pictures are missing: {first_few(missing)}")
+    if 0 < len(unsplit) < len(pictures):
+        raise DataError(f"{path}: {len(unsplit)} of {len(pictures)} rows name no split: {first_few(unsplit)}")
     return pictures
 
 
