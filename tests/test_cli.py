@@ -193,7 +193,7 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(drawn, tmp_
     before = sources(drawn, tmp_path)
     (tmp_path / "linked.txt").symlink_to("list.txt")
     found = run(*(f"ferplus:{drawn.data}" if word == "DATA" else word for word in words), status=2)
-    assert re.search(r"must not be written over|ends in .onnx|something else than a manifest", found.stderr)
+    assert re.search(r"must not be written over|ends in .(onnx|jsonl)|something else than a manifest", found.stderr)
     assert found.stderr.count("\n") == 1
     assert {path: path.read_bytes() for path in before} == before
 
