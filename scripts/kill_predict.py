@@ -35,7 +35,8 @@ from rich.progress import track
 
 from ranfer.demo import PORTRAIT
 from ranfer.images import decode_image
-from ranfer.outputs import LINES, read_pictures, read_predictions
+from ranfer.outputs import LINES
+from ranfer.prediction_lines import read_pictures, read_predictions
 
 VARIANTS = 200
 SLACK = 1e-5  # by which a probability may differ where photos were batched otherwise

@@ -452,7 +452,7 @@ def test_what_waits_in_a_browser_belongs_to_one_person_and_one_database(study):
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["ranfer.cli.annotate"], "find_spec", lambda name: None)
+    monkeypatch.setattr("ranfer.cli.console.find_spec", lambda name: None)
     words = ("--data", "folder:x", "--split", "all", "--attributes", "occlusion", "--annotator", "anna")
     found = run("annotate", "serve", *words, status=2)
     assert found.stderr == "annotating: needs fastapi, which pip install 'ranfer[annotate]' brings\n"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranfer.errors import ConfigError, DataError
-from ranfer.outputs import Results, read_pictures, read_predictions, to_face, to_lines
+from ranfer.outputs import Results
+from ranfer.prediction_lines import read_pictures, read_predictions, to_face, to_lines
 from ranfer.recognize import Face, Region
 from ranfer.tables import check_format, write_table
 from ranfer.vocab import ESTIMATED, Box, Expression

@@ -16,8 +16,8 @@ from clips import write_clip
 from ranfer.cli import app
 from ranfer.errors import ConfigError
 from ranfer.inputs import list_inputs
-from ranfer.outputs import read_predictions
 from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, predict
+from ranfer.prediction_lines import read_predictions
 from ranfer.recognize import load
 from ranfer.summary import print_summary, summarise
 from ranfer.video import ALL, frames

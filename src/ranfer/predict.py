@@ -20,7 +20,8 @@ from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.files import appearing
 from ranfer.images import decode_image
-from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings, read_pictures, to_face
+from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings
+from ranfer.prediction_lines import read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
 from ranfer.summary import Summary, summarise
 from ranfer.tables import Format, check_format, write_table

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.outputs import read_predictions
+from ranfer.prediction_lines import read_predictions
 from ranfer.video import is_video
 from ranfer.vocab import Expression
 

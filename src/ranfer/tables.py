@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ranfer.errors import ConfigError
 from ranfer.files import appearing
-from ranfer.outputs import read_predictions
+from ranfer.prediction_lines import read_predictions
 from ranfer.regions import LANDMARKS
 from ranfer.vocab import ESTIMATED, Expression
 

@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, LabelRule, err, out, progress_bars
+from ranfer.cli.console import Data, File, LabelRule, err, need_extra, out, progress_bars
 from ranfer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def serve(
     ] = None,
 ) -> None:
     """Annotate in the browser, with a link for each person; stop with Ctrl-C, resume with the same command."""
-    _need_extra()
+    need_extra("annotating", "annotate", EXTRA)
     from ranfer.annotate.questions import choose
     from ranfer.annotate.serve import serve
     from ranfer.annotate.study import open_study
@@ -214,7 +214,7 @@ def agreement(
     replicates: Annotated[int, typer.Option(min=1, help="Bootstrap replicates for the intervals.")] = 400,
 ) -> None:
     """Measure how far annotators agree, and how often each is right on gold faces, with intervals."""
-    _need_extra()
+    need_extra("annotating", "annotate", EXTRA)
     from ranfer.annotate.agreement import measure, measure_gold, write_agreement
     from ranfer.annotate.questions import choose
     from ranfer.annotate.store import Store
@@ -271,11 +271,6 @@ def _tell_surprises(dataset: Dataset) -> None:
         err.print(f"surprises in the data ({len(found):,}): {first_few(found)}", markup=False, soft_wrap=True)
 
 
-def _need_extra() -> None:
-    if missing := [name for name in EXTRA if find_spec(name) is None]:
-        raise ConfigError(f"annotating: needs {missing[0]}, which pip install 'ranfer[annotate]' brings")
-
-
 def _is_database(source: str) -> bool:
     if find_spec("sqlalchemy") is None:  # then nobody made one here
         return False
@@ -285,7 +280,7 @@ def _is_database(source: str) -> bool:
 
 
 def _decided(source: str, folder: Path, shares: bool) -> Path:
-    _need_extra()
+    need_extra("annotating", "annotate", EXTRA)
     from ranfer.annotate.decide import write_decided
     from ranfer.annotate.store import Store
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,8 +67,17 @@ def need_pytorch(what: str) -> None:
     Raises:
         ConfigError: PyTorch is not installed, or something else of the extra ``train``.
     """
-    if missing := [name for name in TRAIN if find_spec(name) is None]:
-        raise ConfigError(f"{what}: needs {missing[0]}, which pip install 'ranfer[train]' installs")
+    need_extra(what, "train", TRAIN)
+
+
+def need_extra(what: str, extra: str, modules: Sequence[str]) -> None:
+    """Say in a line which module of an extra is not installed.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise ConfigError(f"{what}: needs {missing[0]}, which pip install 'ranfer[{extra}]' brings")
 
 
 def tell_unreadable(lines: Collection[str]) -> None:
