@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	$(RUN)/ranfer demo --out results/demo
 
 test: $(VENV)/installed
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # These need Debian's packages and, where they are missing, the right to install them.
 test-postgres: $(VENV)/installed

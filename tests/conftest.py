@@ -8,6 +8,9 @@ import hypothesis
 import jaxtyping
 import pytest
 
+# Processes of tests run side by side (make test); threads of each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A loaded machine is no failure: properties are checked, not how long that takes.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
