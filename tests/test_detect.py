@@ -17,8 +17,8 @@ from skimage import data
 
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.faces import detect, mtcnn
-from ranfer.faces.detect import MTCNN, Detection, _turn, shrink_to, suppress
-from ranfer.faces.detectors import Both, YuNet, open_detector
+from ranfer.faces.detect import MTCNN, _turn, shrink_to, suppress
+from ranfer.faces.detectors import YuNet, open_detector
 
 
 @pytest.fixture(scope="module")
@@ -385,13 +385,9 @@ def test_no_detector_takes_the_whole_picture_as_a_framed_face():
     assert face.landmarks is None
 
 
-@pytest.mark.parametrize(
-    "name", ["", "dlib", "yunet", "yunet:", "none:x", "mtcnn:file", "mtcnn+yunet", "yunet+mtcnn:x", "ranfer:x"]
-)
+@pytest.mark.parametrize("name", ["", "dlib", "yunet", "yunet:", "none:x", "mtcnn:file", "ranfer:x"])
 def test_an_unknown_detector_is_refused(name):
-    with pytest.raises(
-        ConfigError, match=f"--detector {re.escape(name)}: expected ranfer, mtcnn, none, yunet:FILE, or ranfer"
-    ):
+    with pytest.raises(ConfigError, match=f"--detector {re.escape(name)}: expected ranfer, mtcnn, none, or yunet:FILE"):
         open_detector(name)
 
 
@@ -436,27 +432,6 @@ def test_yunet_rows_become_detections_in_pixels_of_the_source(tmp_path, monkeypa
     assert other.box == (20, 40, 80, 120)
     assert yunet(np.zeros_like(picture)) == []
     assert yunet(picture[:0]) == []
-
-
-def test_a_second_detector_adds_the_faces_that_the_first_missed():
-    def detect(*boxes):
-        return lambda image: [Detection(box, 0.8) for box in boxes]
-
-    picture = np.zeros((90, 90, 3), np.uint8)
-    first = detect((0.0, 0.0, 20.0, 20.0), (5.0, 5.0, 25.0, 25.0))  # its own faces may overlap
-    second = detect((2.0, 2.0, 18.0, 18.0), (15.0, 0.0, 35.0, 20.0), (50.0, 50.0, 70.0, 70.0))
-    boxes = [face.box for face in Both(first, second)(picture)]
-    assert boxes == [(0, 0, 20, 20), (5, 5, 25, 25), (15, 0, 35, 20), (50, 50, 70, 70)]
-    assert [face.box for face in Both(detect(), second)(picture)] == [face.box for face in second(picture)]
-
-
-def test_mtcnn_and_yunet_go_together(cache, detector, astronaut, tmp_path, monkeypatch):
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *arguments: StandIn())
-    (tmp_path / "yunet.onnx").touch()
-    both = open_detector(f"mtcnn+yunet:{tmp_path / 'yunet.onnx'}")
-    (mine, *others), (alone,) = both(astronaut), detector(astronaut)
-    assert mine.box == pytest.approx(alone.box)
-    assert len(others) == 2
 
 
 @pytest.mark.parametrize("angle", [-45.0, -30.0, 30.0, 45.0])

@@ -121,8 +121,8 @@ class Recognizer:
 
     Args:
         weights: a file that ``ranfer export`` wrote.
-        detector: ``ranfer``, ``mtcnn``, ``none`` (a picture is a face), ``yunet:FILE``, ``ranfer+yunet:FILE``, or any
-            function from an RGB picture to a list of :class:`ranfer.faces.detect.Detection`.
+        detector: ``ranfer``, ``mtcnn``, ``none`` (a picture is a face), ``yunet:FILE``, or any function from
+            an RGB picture to a list of :class:`ranfer.faces.detect.Detection`.
         classes: 8, or 7 to leave contempt out; the others' probabilities then sum to 1.
         features: give each face its representation, too.
         threads: of each network; None leaves their number to the runtime.

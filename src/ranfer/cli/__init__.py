@@ -62,9 +62,7 @@ def predict(
     ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Annotated copies and a contact sheet.")] = False,
     weights: Annotated[File, typer.Option(help="An ONNX file that ranfer exported; the package has one.")] = None,
-    detector: Annotated[
-        str, typer.Option(help="ranfer, mtcnn, none (a picture is a face), yunet:FILE, or ranfer+yunet:FILE.")
-    ] = "ranfer",
+    detector: Annotated[str, typer.Option(help="ranfer, mtcnn, none (a picture is a face), or yunet:FILE.")] = "ranfer",
     classes: Annotated[int, typer.Option(min=7, max=8, help="7 leaves contempt out.")] = 8,
     features: Annotated[bool, typer.Option("--features", help="Add the representation of each face.")] = False,
 ) -> None:

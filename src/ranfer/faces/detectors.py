@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.faces.detect import MTCNN, Detection, Detector, same_face, shrink_to
+from ranfer.faces.detect import MTCNN, Detection, Detector, shrink_to
 from ranfer.faces.second_look import CANDIDATE_WEIGHTS, SecondLook
 
-DETECTORS = "ranfer, mtcnn, none, yunet:FILE, or ranfer+yunet:FILE"
+DETECTORS = "ranfer, mtcnn, none, or yunet:FILE"
 
 
 class YuNet:
@@ -62,22 +61,6 @@ class YuNet:
         ]
 
 
-@dataclass(frozen=True)
-class Both:
-    """The faces that one detector finds, and those that another finds besides; call it on an RGB picture.
-
-    For detectors that miss different faces.
-    """
-
-    first: Detector
-    second: Detector
-
-    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
-        """The first detector's faces, and those of the second that overlap none of these by more than half."""
-        found = self.first(image)
-        return [*found, *(face for face in self.second(image) if not any(same_face(face, other) for other in found))]
-
-
 def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
     """The picture as one face, which is thereby framed; an empty picture shows none."""
     height, width = image.shape[:2]
@@ -87,8 +70,7 @@ def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
 def open_detector(name: str, threads: int | None = None) -> Detector:
     """A detector by name.
 
-    ``ranfer`` (MTCNN with the second look), ``mtcnn``, ``none`` (:func:`whole_picture`), ``yunet:FILE``, or one of the
-    first two with YuNet: ``ranfer+yunet:FILE``.
+    ``ranfer`` (MTCNN with the second look), ``mtcnn``, ``none`` (:func:`whole_picture`), or ``yunet:FILE``.
 
     Raises:
         ConfigError: no detector has that name.
@@ -103,13 +85,11 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
         return whole_picture
     if kind == "yunet" and file:
         return YuNet(Path(file))
-    if kind in ("ranfer+yunet", "mtcnn+yunet") and file:
-        return Both(open_detector(kind.removesuffix("+yunet"), threads), YuNet(Path(file)))
     raise ConfigError(f"--detector {name}: expected {DETECTORS}")
 
 
 def weight_files(name: str) -> list[Path]:
     """The files that a detector by name reads and that may change; MTCNN's weights are those of its version 1."""
-    kind, _, file = name.partition(":")
-    own = [CANDIDATE_WEIGHTS] if kind.startswith("ranfer") else []
+    _, _, file = name.partition(":")
+    own = [CANDIDATE_WEIGHTS] if name == "ranfer" else []
     return [*own, Path(file)] if file else own
