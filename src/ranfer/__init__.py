@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ranfer.recognize import Face, Recognizer, Region, load
     from ranfer.vocab import Box, Expression
 
+    __version__: str
+
 # ONNX Runtime otherwise gives the machine an id, and sends events to its makers. It reads this when it is imported, so
 # that here is the last place that comes before it. Whoever wants the events sets the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -31,6 +33,7 @@ __all__ = [
     "RanferError",
     "Recognizer",
     "Region",
+    "__version__",
     "load",
 ]
 
@@ -45,6 +48,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     # On first use: importing what recognises costs every command some tenths of a second.
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ranfer")
     if name not in _HOMES:
         raise AttributeError(f"module 'ranfer' has no attribute {name!r}")
     return getattr(import_module(f"ranfer.{_HOMES[name]}"), name)
