@@ -35,7 +35,7 @@ def test_the_demo_leaves_a_sheet_and_a_line_for_each_face_and_prints_the_table(r
 def test_the_smile_is_recognised_where_nothing_covers_it(result):
     lines = [json.loads(line) for line in (result[0] / "predictions.jsonl").read_text().splitlines()]
     said = {Path(line["source"]).stem[3:]: line["expression"] for line in lines}
-    plain = ("portrait", "grey", "dark", "blurred", "turned right", "turned left", "small", "sunglasses")
+    plain = ("portrait", "grey", "dark", "blurred", "tilted right", "tilted left", "small", "sunglasses")
     assert [said[name] for name in plain] == ["happiness"] * len(plain)
 
 

@@ -46,7 +46,7 @@ def write_samples(portrait: Image.Image, face: Face, folder: Path) -> list[Path]
     grey = portrait.convert("L")
     dark = portrait.point(lambda value: round(90 * (value / 255) ** 1.3))
     blurred = portrait.filter(ImageFilter.GaussianBlur(3))
-    right, left = _turned(portrait, face, 25.0), _turned(portrait, face, -20.0)
+    right, left = _tilted(portrait, face, 25.0), _tilted(portrait, face, -20.0)
     mask, glasses = (_covered(portrait, face, kind, 1) for kind in (Kind.SURGICAL_MASK, Kind.SUNGLASSES))
     hand, phone = (_covered(portrait, face, kind, 1) for kind in (Kind.HAND_ON_CHEEK, Kind.PHONE))
     upper = [(mask, 180, 50, 80), (right, 220, 310, 60), (glasses, 160, 610, 100)]
@@ -56,8 +56,8 @@ def write_samples(portrait: Image.Image, face: Face, folder: Path) -> list[Path]
         "grey": grey,
         "dark": dark,
         "blurred": blurred,
-        "turned right": right,
-        "turned left": left,
+        "tilted right": right,
+        "tilted left": left,
         "surgical mask": mask,
         "sunglasses": glasses,
         "hand": hand,
@@ -71,13 +71,13 @@ def write_samples(portrait: Image.Image, face: Face, folder: Path) -> list[Path]
     return paths
 
 
-def _turned(portrait: Image.Image, face: Face, degrees: float) -> Image.Image:
-    """The portrait, clockwise about its face; beyond its border it is mirrored."""
+def _tilted(portrait: Image.Image, face: Face, degrees: float) -> Image.Image:
+    """The portrait, rotated clockwise in the picture about its face; beyond its border it is mirrored."""
     left, top, right, bottom = face.box
     turn = cv2.getRotationMatrix2D(((left + right) / 2, (top + bottom) / 2), -degrees, 1)
     pixels = np.asarray(portrait)
-    turned = cv2.warpAffine(pixels, turn, portrait.size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return Image.fromarray(turned)
+    tilted = cv2.warpAffine(pixels, turn, portrait.size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return Image.fromarray(tilted)
 
 
 def _covered(portrait: Image.Image, face: Face, kind: Kind, seed: int) -> Image.Image:

@@ -41,7 +41,7 @@ def ranfer(
 def demo(
     folder: Annotated[Path, typer.Option("--out", help="Folder for pictures and predictions.")] = Path("results/demo"),
 ) -> None:
-    """Recognise sample pictures: one portrait, turned, covered, small, dark, and several at once."""
+    """Recognise sample pictures of one portrait: occluded, tilted, dark, blurred, small, and several at once."""
     from ranfer.demo import run
 
     run(folder, out)
@@ -53,18 +53,22 @@ def predict(
         list[str],
         typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, patterns, or '-': a list of them."),
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for predictions.jsonl; a stopped run goes on there.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for predictions.jsonl; a stopped run continues there.")],
     form: Annotated[
-        Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="Make a table of predictions.jsonl, too.")
+        Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="Also write the predictions as a table.")
     ] = "jsonl",
     fps: Annotated[
-        float | None, typer.Option(min=0.001, max=1e6, help="Frames of a video to look at, a second; 5 unless given.")
+        float | None, typer.Option(min=0.001, max=1e6, help="Frames per second of a video to analyse (default 5).")
     ] = None,
-    draw: Annotated[bool, typer.Option("--draw", help="Annotated copies and a contact sheet.")] = False,
-    weights: Annotated[File, typer.Option(help="An ONNX file that ranfer exported; the package has one.")] = None,
-    detector: Annotated[str, typer.Option(help="ranfer, mtcnn, none (a picture is a face), or yunet:FILE.")] = "ranfer",
+    draw: Annotated[bool, typer.Option("--draw", help="Write annotated copies and a contact sheet.")] = False,
+    weights: Annotated[
+        File, typer.Option(help="An ONNX file that ranfer exported. Default: the included model.")
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="ranfer, mtcnn, none (each picture is one face), or yunet:FILE.")
+    ] = "ranfer",
     classes: Annotated[int, typer.Option(min=7, max=8, help="7 leaves contempt out.")] = 8,
-    features: Annotated[bool, typer.Option("--features", help="Add the representation of each face.")] = False,
+    features: Annotated[bool, typer.Option("--features", help="Add the feature vector of each face.")] = False,
 ) -> None:
     """Recognise the expressions of all faces in pictures and videos."""
     from ranfer.inputs import list_inputs
@@ -113,7 +117,7 @@ def train(
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a run in --out stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train a model; stop it at any time, and --resume."""
     need_pytorch("training")
@@ -131,9 +135,11 @@ def train(
 @app.command()
 def experiment(
     file: Annotated[Path, typer.Argument(metavar="TABLE.yaml", help="Rows of settings; configs/ablation.yaml is one.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the runs, ROW/seed-N; a stopped table goes on.")],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for the runs, ROW/seed-N; a stopped table continues there.")
+    ],
     report: Annotated[
-        Path | None, typer.Option(help="Folder for experiment.md, experiment.json and plots; --out unless given.")
+        Path | None, typer.Option(help="Folder for experiment.md, experiment.json and plots (default: --out).")
     ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="ROW", help="Train this row; may be repeated.")] = None,
     changes: Annotated[
@@ -171,29 +177,32 @@ def experiment(
 @app.command()
 def export(
     weights: Annotated[
-        list[Path], typer.Option(help="A checkpoint; of several of one network, the mean of their weights.")
+        list[Path],
+        typer.Option(help="A checkpoint. Given several times: the mean of the weights of checkpoints of one network."),
     ],
     file: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="The file to write.")],
     data: Annotated[
         str | None,
-        typer.Option("--calibrate", metavar="DATA", help="Choose temperature and trust threshold on these faces."),
+        typer.Option(
+            "--calibrate", metavar="DATA", help="Choose the temperature and the trust threshold on these faces."
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Split of DATA to calibrate on.")] = "valid",
     calibrate_as: Annotated[
-        File, typer.Option(help="Take over temperature and trust threshold of another file that ranfer exported.")
+        File, typer.Option(help="Copy temperature and trust threshold from another file that ranfer exported.")
     ] = None,
     views: Annotated[
         int,
         typer.Option(
             metavar="1|2|6",
-            help="Number of views of a face whose answers are averaged: 2, with its mirror image, in twice the time; "
-            "6, both turned a little either way, too, where two are unsure.",
+            help="Views of a face whose probabilities are averaged: 1; 2, also its mirror image, in twice the time; 6, "
+            "also both rotated slightly to either side where the first two are unsure.",
         ),
     ] = 1,
     full: Annotated[bool, typer.Option("--float32", help="Keep weights as float32, in twice the space.")] = False,
     backbone: Backbone = None,
 ) -> None:
-    """Write one ONNX file that holds everything from bytes to calibrated probabilities."""
+    """Write one ONNX file that does everything from pixels to calibrated probabilities."""
     need_pytorch("export")
     from ranfer.calibration import calibrate, calibration_of
     from ranfer.export import export, load_mean

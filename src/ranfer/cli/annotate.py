@@ -90,12 +90,16 @@ def export(
     threshold: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[KIND=]P", help="Least probability, 0.5 unless given, for all or one kind; may be repeated."
+            metavar="[KIND=]P", help="Smallest probability (default 0.5), for all kinds or one; may be repeated."
         ),
     ] = None,
     label_rule: LabelRule = "majority",
     shares: Annotated[
-        bool, typer.Option("--shares", help="For a database: include undecided faces, by the shares of the answers.")
+        bool,
+        typer.Option(
+            "--shares",
+            help="For a database: keep faces on which annotators disagree, with the shares of their answers.",
+        ),
     ] = False,
 ) -> None:
     """Write subsets (pose over 30 and 45, each occlusion, any, none) as manifests, lists, CSV, COCO or Label Studio."""
@@ -131,10 +135,10 @@ def export(
 def serve(
     data: Data,
     split: Annotated[str, typer.Option(help="Split whose faces are shown.")],
-    attributes: Annotated[str, typer.Option(help="What is asked, joined by commas: occlusion, pose-bin.")],
+    attributes: Annotated[str, typer.Option(help="Questions, joined by commas: occlusion, pose-bin.")],
     annotator: Annotated[list[str], typer.Option(metavar="NAME", help="Gets a personal link; may be repeated.")],
     adjudicator: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Sees the answers where people differ, and decides.")
+        list[str] | None, typer.Option(metavar="NAME", help="Sees the answers where annotators disagree, and decides.")
     ] = None,
     database: Annotated[
         str, typer.Option(metavar="FILE|URL", help="An SQLite file, or postgresql+psycopg://USER@HOST/NAME.")
@@ -213,7 +217,7 @@ def agreement(
     data: Annotated[str | None, typer.Option(metavar="DATA", help="The dataset; needed for --gold.")] = None,
     replicates: Annotated[int, typer.Option(min=1, help="Bootstrap replicates for the intervals.")] = 400,
 ) -> None:
-    """Measure how far annotators agree, and how often each is right on gold faces, with intervals."""
+    """Measure how far annotators agree, and how often each is correct on gold faces, with intervals."""
     need_extra("annotating", "annotate", EXTRA)
     from ranfer.annotate.agreement import measure, measure_gold, write_agreement
     from ranfer.annotate.questions import choose

@@ -10,21 +10,21 @@ import typer
 
 from ranfer.cli.console import File, LabelRule, err, out, progress_bars, tell_unreadable
 
-data = typer.Typer(no_args_is_help=True, help="Check, prepare and cover datasets.")
+data = typer.Typer(no_args_is_help=True, help="Check and prepare datasets, and write faces with synthetic occlusion.")
 
 
 @data.command("check")
 def data_check(
     dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
     lists: Annotated[list[Path] | None, typer.Option("--list", help="A list of faces; may be repeated.")] = None,
-    file: Annotated[File, typer.Option("--json", help="Write what was found to this file, too.")] = None,
-    page: Annotated[File, typer.Option("--html", help="Write a page with thumbnails to this file, too.")] = None,
+    file: Annotated[File, typer.Option("--json", help="Also write the findings to this file.")] = None,
+    page: Annotated[File, typer.Option("--html", help="Also write a page with thumbnails to this file.")] = None,
     faces: Annotated[bool, typer.Option(help="Show faces on the page; --no-faces to publish it.")] = True,
     originals: Annotated[
-        File, typer.Option(help="Write the ids of faces beyond the training split that are no copy of one in it.")
+        File, typer.Option(help="Write the ids of faces of other splits that are not a copy of a training face.")
     ] = None,
 ) -> None:
-    """Say what is in a dataset, and what is wrong with it; status 1 where faces are unreadable or missing."""
+    """Report what is in a dataset, and what is wrong with it; status 1 if faces are unreadable or missing."""
     from ranfer.data import open_dataset
     from ranfer.data.check import check, print_report
     from ranfer.data.dataset import spare_data
@@ -59,14 +59,20 @@ def data_check(
 @data.command("prepare")
 def data_prepare(
     dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example affectnet:folder.")],
-    file: Annotated[Path, typer.Option("--out", metavar="FILE.jsonl", help="The manifest; its faces go beside it.")],
+    file: Annotated[
+        Path, typer.Option("--out", metavar="FILE.jsonl", help="The manifest; the faces are written beside it.")
+    ],
     size: Annotated[int, typer.Option(min=8, help="Side of the faces, in pixels.")] = 112,
-    grey: Annotated[bool, typer.Option("--grey", help="Keep grey faces, for grey models.")] = False,
+    grey: Annotated[bool, typer.Option("--grey", help="Store faces in grey, for grey models.")] = False,
     find: Annotated[
-        bool, typer.Option("--find", help="Pictures are photos: find the largest face in each, as is done for sfew.")
+        bool,
+        typer.Option("--find", help="The pictures are photos: detect the largest face of each (always done for sfew)."),
     ] = False,
 ) -> None:
-    """Frame all faces once, for manifest:FILE.jsonl; a stopped run goes on; status 1 where some are unreadable."""
+    """Crop and resize all faces once, for manifest:FILE.jsonl; a stopped run continues.
+
+    Status 1 if some are unreadable.
+    """
     from ranfer.data import open_dataset
     from ranfer.data.manifest import prepare
     from ranfer.faces.detectors import open_detector
@@ -94,17 +100,17 @@ def data_prepare(
 @data.command("cover")
 def data_cover(
     dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
-    split: Annotated[str, typer.Option(help="Split to take faces of.")],
+    split: Annotated[str, typer.Option(help="Split whose faces are taken.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures and covered.jsonl.")],
     label_rule: LabelRule = "majority",
-    faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
+    faces: Annotated[int, typer.Option(min=1, help="How many faces of the split get synthetic occlusion.")] = 400,
     kinds: Annotated[
-        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; unless told, one of each sort.")
+        str, typer.Option(metavar="KIND,...|all", help="Objects to draw over them (default: six kinds).")
     ] = "",
 ) -> None:
-    """Write the covered faces of evaluate --occlude as pictures, for a model that runs elsewhere.
+    """Write the occluded faces of evaluate --occlude as pictures, for a model that runs elsewhere.
 
-    Status 1 where faces are unreadable; others take their place.
+    Status 1 if faces are unreadable; others take their place.
     """
     from ranfer import robustness
     from ranfer.data import open_dataset

@@ -20,12 +20,14 @@ CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any
 
 def evaluate(
     data: Data,
-    split: Annotated[str, typer.Option(help="Split to judge: train, valid, test, or all of a dataset without splits.")],
+    split: Annotated[
+        str, typer.Option(help="Split to evaluate on: train, valid, test, or all of a dataset without splits.")
+    ],
     folder: Annotated[Path, typer.Option("--out", help="Folder for report.json, report.md, plots, predictions.csv.")],
     weights: Annotated[
-        File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported; the package has one.")
+        File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported. Default: the included model.")
     ] = None,
-    onnx: Annotated[File, typer.Option(help="Any classifier; name its outputs with --labels.")] = None,
+    onnx: Annotated[File, typer.Option(help="Any ONNX classifier; name its outputs with --labels.")] = None,
     labels: Annotated[str, typer.Option(help="Names of the ONNX outputs in order, '-' for one to ignore.")] = "",
     preprocess: Annotated[
         str,
@@ -34,31 +36,37 @@ def evaluate(
             "mean=0.5 std=0.5 order=rgb output=logits (or nhwc, bgr, probabilities). Leave out what the file says."
         ),
     ] = "",
-    predictions: Annotated[File, typer.Option(help="A CSV: id and a column a class, or id and expression.")] = None,
+    predictions: Annotated[
+        File, typer.Option(help="A CSV of predictions: id and one column per class, or id and expression.")
+    ] = None,
     label_rule: LabelRule = "majority",
     subset: Annotated[
-        list[str] | None, typer.Option(help="NAME=LIST or NAME=LIST,LABELS: files of faces; may be repeated.")
+        list[str] | None,
+        typer.Option(help="NAME=LIST or NAME=LIST,LABELS: faces to report separately; may be repeated."),
     ] = None,
     subset_labels: Annotated[
-        Literal["rule", "list"], typer.Option(help="Judge subsets by the label rule or by their lists' own labels.")
+        Literal["rule", "list"], typer.Option(help="Evaluate subsets by the label rule, or by their lists' own labels.")
     ] = "rule",
     against: Annotated[
         File, typer.Option(help="Compare with another checkpoint, ONNX file (outputs as --labels) or predictions CSV.")
     ] = None,
-    faces: Annotated[bool, typer.Option(help="Show a page of faces with their regions; --no-faces to publish.")] = True,
-    occlude: Annotated[
-        bool, typer.Option("--occlude", help="Test the models on faces with things drawn over them, too.")
-    ] = False,
-    occlude_faces: Annotated[int, typer.Option(min=1, help="Faces of the split to cover, chosen by their ids.")] = 400,
+    faces: Annotated[
+        bool, typer.Option(help="Show faces with the weights of their regions; --no-faces to publish.")
+    ] = True,
+    occlude: Annotated[bool, typer.Option("--occlude", help="Also evaluate under synthetic occlusion.")] = False,
+    occlude_faces: Annotated[
+        int, typer.Option(min=1, help="How many faces of the split get synthetic occlusion.")
+    ] = 400,
     occlude_kinds: Annotated[
-        str, typer.Option(metavar="KIND,...|all", help="What to draw over them; by default one of each sort.")
+        str, typer.Option(metavar="KIND,...|all", help="Objects to draw over them (default: six kinds).")
     ] = "",
     only_shared: Annotated[
-        bool, typer.Option("--shared", help="Judge only expressions that the faces have and every model can answer.")
+        bool,
+        typer.Option("--shared", help="Evaluate only expressions that the faces have and every model can predict."),
     ] = False,
     backbone: Backbone = None,
 ) -> None:
-    """Judge a model, or a file of predictions, on a split and on subsets; status 1 where faces are unreadable."""
+    """Evaluate a model, or a file of predictions, on a split and on subsets; status 1 if faces are unreadable."""
     from ranfer import plots, robustness
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
