@@ -15,7 +15,7 @@ from ranfer.images import decode_image
 
 ROOT = Path(ranfer.__file__).parent
 CHECKOUT = Path(__file__).parent.parent
-GUIDES = {"README.md": 1, "docs/recognition.md": 4, "docs/api.md": 2}  # with how many pieces of Python each
+GUIDES = {"README.md": 1, "docs/recognition.md": 5, "docs/api.md": 1}  # with how many pieces of Python each
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
 
