@@ -1,4 +1,4 @@
-"""``ranfer evaluate``: a model, or a file of predictions, judged on a split and on subsets."""
+"""``ranfer evaluate``: a model, or a file of predictions, evaluated on a split and on subsets."""
 
 from __future__ import annotations
 
