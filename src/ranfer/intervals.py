@@ -85,6 +85,17 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
+def estimate(
+    table: Float[np.ndarray, "n k"],
+    statistic: Callable[[Float[np.ndarray, "r k"]], Float[np.ndarray, " r"]],
+    replicates: int = REPLICATES,
+    seed: int = SEED,
+) -> Figure:
+    """A statistic of n faces with its bootstrap interval; the arguments are those of :func:`bootstrap`."""
+    value = float(statistic(table.sum(axis=0, keepdims=True))[0]) if len(table) else float("nan")
+    return Figure(value, bootstrap(table, statistic, replicates, seed))
+
+
 def mean(values: Float[np.ndarray, " n"], replicates: int = REPLICATES, seed: int = SEED) -> Figure:
     """A mean over n faces with its bootstrap interval.
 
@@ -94,8 +105,7 @@ def mean(values: Float[np.ndarray, " n"], replicates: int = REPLICATES, seed: in
     (0.9, True)
     """
     n = len(values)
-    interval = bootstrap(values[:, None], lambda sums: sums[:, 0] / n, replicates, seed)
-    return Figure(float(values.mean()) if n else float("nan"), interval)
+    return estimate(values[:, None], lambda sums: sums[:, 0] / n, replicates, seed)
 
 
 def bootstrap_runs(values: Float[np.ndarray, "s n"], replicates: int = REPLICATES, seed: int = SEED) -> Interval:
