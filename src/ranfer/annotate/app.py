@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -68,22 +68,6 @@ def create_app(study: Study) -> FastAPI:
             raise HTTPException(404, f"no face of this study is called {face[:80]!r}")
         return face
 
-    def shown(person: Person, faces: list[str]) -> list[dict[str, Any]]:
-        """Faces as the page wants them: with one's own answer, and for an adjudicator those of the others."""
-        mine = {answer.face: answer for answer in study.store.standing(person.name, faces)}
-        others: dict[str, list[Mapping[str, Any]]] = {}
-        for answer in study.store.standing(faces=faces, final=False) if person.adjudicator else ():
-            others.setdefault(answer.face, []).append(_plain(answer))
-        return [
-            {
-                "id": face,
-                "suggested": study.suggested(face),
-                "answer": _plain(mine[face]) if face in mine else None,
-                "others": others.get(face, []),
-            }
-            for face in faces
-        ]
-
     @app.get("/api/session")
     def session(person: Someone) -> dict[str, Any]:
         """Who is asked what, and the last faces; the page begins with this."""
@@ -102,7 +86,7 @@ def create_app(study: Study) -> FastAPI:
             ],
             "actions": study.actions,
             "total": len(queues[person.name].order),
-            "behind": shown(person, past),
+            "behind": study.shown(person, past),
         }
 
     @app.get("/api/faces")
@@ -117,7 +101,7 @@ def create_app(study: Study) -> FastAPI:
             decided = study.store.decided(skipped) if person.adjudicator else set()  # by another adjudicator meanwhile
             ahead = [face for face in skipped if face not in decided][:n]
         counts = Counter(said.values())
-        return {"faces": shown(person, ahead), "counts": {status: counts[status] for status in get_args(Status)}}
+        return {"faces": study.shown(person, ahead), "counts": {status: counts[status] for status in get_args(Status)}}
 
     @app.post("/api/answers", status_code=201)
     def add(person: Someone, given: Given) -> dict[str, str]:
@@ -141,7 +125,7 @@ def create_app(study: Study) -> FastAPI:
         face = study.store.undo(person.name, ticket, study.samples)
         if person.name in queues:
             queues[person.name].reopen(face)
-        return shown(person, [face])[0]
+        return study.shown(person, [face])[0]
 
     @app.get("/api/image")
     def image(person: Someone, face: str) -> Response:
@@ -159,6 +143,13 @@ def create_app(study: Study) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC))
 
+    _add_error_handlers(app)
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Whatever is refused is one line, ``{"error": ...}``."""
+
     @app.exception_handler(RequestValidationError)
     def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
@@ -173,13 +164,3 @@ def create_app(study: Study) -> FastAPI:
     def failed(request: Request, error: RanferError) -> JSONResponse:
         statuses: dict[type[RanferError], int] = {ConflictError: 409, UnknownAnswerError: 404, ImageError: 422}
         return JSONResponse({"error": str(error)}, statuses.get(type(error), 500))
-
-    return app
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in answer._asdict().items()
-        if name in {"ticket", "annotator", "status", "said", "note", "seconds"}
-    }

@@ -1,15 +1,19 @@
-"""What no request gets past: a foreign host or origin, too large a body. Written for any ASGI application."""
+"""What no request gets past: a foreign host or origin, too large a body."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 LARGEST = 16 * 1024  # bytes of a request's body
+TOO_LARGE = f"expected a request of at most {LARGEST:,} bytes"
 HEADERS = {
     # The page is one file with its own modules; pictures come as blobs, because they need the token.
     "content-security-policy": "default-src 'self'; img-src blob: data:; frame-ancestors 'none'; base-uri 'none'",
@@ -18,54 +22,54 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-
-def guarded(app: App, names: Collection[str] = ()) -> App:
+def guarded(app: ASGIApp, names: Collection[str] = ()) -> ASGIApp:
     """The application behind checks of Host, Origin and size; ``names`` are further names of this machine.
 
-    A browser that is led here under another name (DNS rebinding) or by another page's script is refused.
+    A browser that is led here under another name (DNS rebinding) or by another page's script is refused. A body is
+    counted as it comes, so that no more of it is read than the limit and one more piece.
     """
     known = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
 
-    async def guard(scope: Message, receive: Receive, send: Send) -> None:
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        size = 0
 
-        async def send_with_headers(message: Message) -> None:
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LARGEST:
+                raise HTTPException(413, TOO_LARGE)  # where the application reads, which answers with it
+            return message
+
+        async def hardened(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        async def refuse(status: int, why: str) -> None:
-            body = json.dumps({"error": why}).encode()
-            kind = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send_with_headers({"type": "http.response.start", "status": status, "headers": kind})
-            await send({"type": "http.response.body", "body": body})
-
-        host = headers.get("host", "")
-        if not _is_ours(host, known):
-            await refuse(421, f"unknown host name {host[:80]!r}; allow it with --host-name")
-        elif "origin" in headers and ((split := _split(headers["origin"])) is None or split.netloc != host):
-            await refuse(403, f"cross-origin request from {headers['origin'][:80]!r} refused")
-        elif (body := await _read_body(headers.get("content-length", "0"), receive)) is None:
-            await refuse(413, f"expected a request of at most {LARGEST:,} bytes")
-        else:
-            unread = [body]
-
-            async def receive_again() -> Message:
-                if unread:
-                    return {"type": "http.request", "body": unread.pop(), "more_body": False}
-                return await receive()
-
-            await app(scope, receive_again, send_with_headers)
+        await (_refusal(Headers(scope=scope), known) or app)(scope, counted, hardened)
 
     return guard
+
+
+def _refusal(headers: Headers, known: Collection[str]) -> JSONResponse | None:
+    """The answer to a request that the application must not see; None for others."""
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if not _is_ours(host, known):
+        return _refused(421, f"unknown host name {host[:80]!r}; allow it with --host-name")
+    if origin is not None and ((split := _split(origin)) is None or split.netloc != host):
+        return _refused(403, f"cross-origin request from {origin[:80]!r} refused")
+    announced = headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > LARGEST:
+        return _refused(413, TOO_LARGE)
+    return None
+
+
+def _refused(status: int, why: str) -> JSONResponse:
+    return JSONResponse({"error": why}, status)
 
 
 def _is_ours(host: str, known: Collection[str]) -> bool:
@@ -85,19 +89,3 @@ def _split(address: str) -> SplitResult | None:
         return urlsplit(address)
     except ValueError:
         return None
-
-
-async def _read_body(announced: str, receive: Receive) -> bytes | None:
-    """The body of a request; None where it is too large, whatever it announced."""
-    if not announced.isdigit() or int(announced) > LARGEST:
-        return None
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return body
-        body += bytes(message.get("body", b""))
-        if len(body) > LARGEST:
-            return None
-        if not message.get("more_body", False):
-            return body

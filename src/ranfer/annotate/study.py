@@ -7,10 +7,11 @@ import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.queue import Order, Queue, in_order, weave_gold
-from ranfer.annotate.store import LONGEST_NAME, Store
+from ranfer.annotate.store import LONGEST_NAME, Answer, Store
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.exchange import open_source
 from ranfer.data.subsets import read_list, resolve
@@ -70,6 +71,22 @@ class Study:
             return {}
         said = {question.name: suggest(question, known) for question in self.questions}
         return {name: values for name, values in said.items() if values}
+
+    def shown(self, person: Person, faces: Sequence[str]) -> list[dict[str, Any]]:
+        """Faces as the page wants them: with one's own answer, and for an adjudicator those of the others."""
+        mine = {answer.face: answer for answer in self.store.standing(person.name, faces)}
+        others: dict[str, list[dict[str, Any]]] = {}
+        for answer in self.store.standing(faces=faces, final=False) if person.adjudicator else ():
+            others.setdefault(answer.face, []).append(_plain(answer))
+        return [
+            {
+                "id": face,
+                "suggested": self.suggested(face),
+                "answer": _plain(mine[face]) if face in mine else None,
+                "others": others.get(face, []),
+            }
+            for face in faces
+        ]
 
 
 def open_study(
@@ -136,6 +153,12 @@ def open_study(
         for name in names
     ]
     return Study(dataset, by_id, questions, actions, store, people, order, estimates, blind, known)
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    """What the page shows of an answer."""
+    told = ("ticket", "annotator", "status", "said", "note", "seconds")
+    return {name: getattr(answer, name) for name in told}
 
 
 def _is_text(name: str) -> bool:
