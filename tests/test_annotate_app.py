@@ -1,5 +1,6 @@
 """The annotator over HTTP: who may ask what, what is refused, and the commands around it."""
 
+import asyncio
 import io
 import json
 import shutil
@@ -222,6 +223,7 @@ def test_no_file_outside_of_the_pages_own_is_served(study, path):
         ({"origin": "http://evil.example"}, 403, "cross-origin request from 'http://evil.example' refused"),
         ({"origin": "http://127.0.0.1:1"}, 403, "cross-origin request"),
         ({"origin": "null"}, 403, "cross-origin request"),
+        ({"content-length": "²"}, 413, "expected a request of at most 16,384 bytes"),
     ],
 )
 def test_a_stranger_is_refused(study, headers, status, message):
@@ -263,8 +265,25 @@ def test_a_malformed_or_oversized_answer_is_refused_and_nothing_is_kept(study, c
 
 def test_a_body_that_does_not_tell_its_size_is_measured(study):
     anna = Client(study(), "anna")
-    assert anna.http.post("/api/answers", content=iter([b"x" * 9000] * 3)).status_code == 413
+    found = anna.http.post("/api/answers", content=iter([b"x" * 9000] * 3))
+    assert found.status_code == 413 and "at most 16,384 bytes" in found.json()["error"]
+    assert found.headers["x-content-type-options"] == "nosniff"
     assert "malformed request" in anna.http.post("/api/answers", content=b"{").json()["error"]
+
+
+def test_of_a_body_without_an_end_no_more_is_read_than_the_limit(study):
+    read, sent = [], []
+
+    async def receive():
+        read.append(9000)
+        return {"type": "http.request", "body": b"x" * read[-1], "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    path = {"path": "/api/answers", "query_string": b"", "headers": [(b"host", b"localhost")]}
+    asyncio.run(guarded(create_app(study()))({"type": "http", "method": "POST", **path}, receive, send))
+    assert sent[0]["status"] == 413 and sum(read) == 18_000
 
 
 def test_two_windows_of_one_annotator_do_not_overwrite_each_other(study):
@@ -452,7 +471,7 @@ def test_what_waits_in_a_browser_belongs_to_one_person_and_one_database(study):
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("ranfer.cli.console.find_spec", lambda name: None)
+    monkeypatch.setattr("ranfer.extras.find_spec", lambda name: None)
     words = ("--data", "folder:x", "--split", "all", "--attributes", "occlusion", "--annotator", "anna")
     found = run("annotate", "serve", *words, status=2)
     assert found.stderr == "annotating: needs fastapi, which pip install 'ranfer[annotate]' brings\n"

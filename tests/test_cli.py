@@ -1,6 +1,7 @@
 """Commands as people type them: what is printed, what is written, and the status."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import ranfer.data
+from ranfer.bars import showing
 from ranfer.cli import app
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
@@ -249,3 +252,13 @@ def test_a_split_without_a_readable_face_is_one_error(tmp_path):
         sample.location.path.write_bytes(b"no picture")
     told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "m.onnx"), status=1).stderr
     assert re.match(r"\d of \d faces cannot be read: .* and \d more\n$", told)
+
+
+def test_bars_tell_on_a_terminal_how_much_is_done_and_nothing_elsewhere():
+    for terminal in (True, False):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+        with showing(console) as bar:
+            faces = bar("reading faces")
+            faces(3, 12)
+        shown = console.file.getvalue()
+        assert ("reading faces" in shown, "3/12" in shown, shown != "") == (terminal, terminal, terminal)

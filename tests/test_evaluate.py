@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from ranfer.answers import PredictionsFile, answer
+from ranfer.answers import Model, PredictionsFile
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.labels import label
@@ -83,7 +83,10 @@ def test_faces_come_in_batches_and_progress_tells_of_them(drawn):
     source, seen = Told(truth(drawn)), []
     found = evaluate(drawn, "train", source, replicates=1, progress=lambda *report: seen.append(report))
     assert source.shapes == [(found.whole.scores.n, 48, 48, 3)]
-    assert seen == [("model", found.whole.scores.n, found.whole.scores.n)]
+    n = found.whole.scores.n
+    assert seen == [(n, n)]
+    evaluate(drawn, "train", source, against=source, replicates=1, progress=lambda *report: seen.append(report))
+    assert seen[1:] == [(n, 2 * n), (2 * n, 2 * n)]
 
 
 def test_a_subset_is_judged_alone_and_may_lie_outside_the_split(drawn, tmp_path):
@@ -127,8 +130,9 @@ def test_the_distribution_rule_is_for_training(drawn):
 
 
 def test_a_model_that_says_nan_is_refused(drawn):
+    labelled = [sample for sample in drawn.samples if truth(drawn)[sample.id] >= 0]
     with pytest.raises(RanferError, match=r"told\.onnx: NaN for"):
-        answer(Told(truth(drawn), sure=float("nan")), drawn, [s for s in drawn.samples if truth(drawn)[s.id] >= 0])
+        Model(Told(truth(drawn), sure=float("nan"))).answers(drawn, labelled)
 
 
 def test_a_comparison_counts_the_faces_that_one_of_two_gets_right(drawn):
@@ -178,13 +182,13 @@ def test_predictions_of_expressions_alone_have_accuracy_but_no_calibration(drawn
     assert found.whole.scores.log_loss is found.whole.scores.calibration_error is None
     assert found.source["other rows"] == len(lines) - found.whole.scores.n
     write_predictions(found, tmp_path / "again.csv")
-    assert PredictionsFile(tmp_path / "again.csv").answers(found.whole.samples).prediction is None
+    assert PredictionsFile(tmp_path / "again.csv").answers(drawn, found.whole.samples).prediction is None
 
 
 def test_predictions_may_name_classes_by_synonyms_and_lack_some(drawn, tmp_path):
     face = drawn.samples[0]
     file = PredictionsFile(write(tmp_path / "p.csv", "Happy,id,sad", f"0.251,{face.id},0.75"))
-    found = file.answers([face])
+    found = file.answers(drawn, [face])
     assert found.prediction is not None
     assert found.prediction.probabilities[0, [1, 3]] == pytest.approx([0.251 / 1.001, 0.75 / 1.001])
     assert found.prediction.probabilities.sum() == pytest.approx(1)
@@ -193,7 +197,7 @@ def test_predictions_may_name_classes_by_synonyms_and_lack_some(drawn, tmp_path)
 def test_missing_predictions_are_counted_and_the_first_few_named(drawn, tmp_path):
     file = PredictionsFile(write(tmp_path / "p.csv", "id,expression", f"{drawn.samples[0].id},fear"))
     with pytest.raises(DataError, match=r"p\.csv: no row for 149 of 150 faces: .* and 146 more"):
-        file.answers(drawn.samples)
+        file.answers(drawn, drawn.samples)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,7 @@ def test_a_predictions_file_that_is_none_is_named(tmp_path):
 def test_spreadsheet_exports_with_bom_and_crlf_are_read(drawn, tmp_path):
     path = tmp_path / "p.csv"
     path.write_bytes(f"\ufeffid,expression\r\n{drawn.samples[0].id},fear\r\n\r\n".encode())
-    assert PredictionsFile(path).answers(drawn.samples[:1]).predicted.tolist() == [Expression.FEAR.column]
+    assert PredictionsFile(path).answers(drawn, drawn.samples[:1]).predicted.tolist() == [Expression.FEAR.column]
 
 
 def test_the_real_validation_split_has_its_published_n(real_data, tmp_path):

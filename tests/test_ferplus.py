@@ -291,9 +291,10 @@ def test_faces_in_memory_are_those_on_disk(drawn):
     dataset = open_dataset(f"ferplus:{drawn['zip']}")
     samples = dataset.split("valid")
     seen = []
-    grey = stack_faces(dataset, samples, progress=seen.append)
+    grey = stack_faces(dataset, samples, progress=lambda *told: seen.append(told))
     colour = stack_faces(dataset, samples, channels=3)
-    assert grey.shape == (4, 48, 48, 1) and colour.shape == (4, 48, 48, 3) and seen == [1, 2, 3, 4]
+    assert grey.shape == (4, 48, 48, 1) and colour.shape == (4, 48, 48, 3)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for sample, face in zip(samples, colour, strict=True):
         assert np.array_equal(face, dataset.image(sample))
     assert np.array_equal(grey[..., 0], colour[..., 1])  # these faces are grey

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranfer.answers import PredictionsFile, answer
+from ranfer.answers import Model, PredictionsFile
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.dataset import read_face, spare_data
 from ranfer.data.labels import label
@@ -111,7 +111,7 @@ def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
             assert {sides[name] for name in ids} == {faces.shape[1]}
             return Prediction(np.full((len(ids), 8), faces.shape[1] / 100))
 
-    found = answer(Sizes(), dataset, dataset.samples)
+    found = Model(Sizes()).answers(dataset, dataset.samples)
     assert found.ids == tuple(sides)
     assert found.prediction.probabilities[:, 0].tolist() == [side / 100 for side in sides.values()]
     assert dataset.origin == "folder:faces"
@@ -120,7 +120,7 @@ def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
     Image.new("RGB", (2000, 1000)).save(tmp_path / "faces" / "fear" / "b.png")
     assert read_face(dataset, dataset.samples[1]).shape == (362, 724, 3)  # so that many photos fit into memory
     (tmp_path / "faces" / "fear" / "b.png").write_bytes(b"")
-    found = answer(Sizes(), dataset, dataset.samples)
+    found = Model(Sizes()).answers(dataset, dataset.samples)
     assert found.ids == ("a", "c", "d") and list(found.unreadable) == ["b"]
 
 
@@ -219,7 +219,7 @@ def test_ids_that_a_table_gives_stay_and_are_found_in_our_own_predictions(put, t
         assert [s.id for s in dataset.samples] == expected
         answers = tmp_path / "answers.csv"
         answers.write_text("id,expression\n" + "".join(f"{name},happiness\n" for name in expected))
-        assert len(PredictionsFile(answers).answers(dataset.samples).ids) == 2
+        assert len(PredictionsFile(answers).answers(dataset, dataset.samples).ids) == 2
 
 
 def test_two_pictures_with_one_id_are_refused(put):

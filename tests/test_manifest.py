@@ -42,7 +42,7 @@ def test_a_stopped_run_goes_on_where_it_stopped_unless_pictures_changed(
 ):
     monkeypatch.setattr(manifest, "CHUNK", 2)
 
-    def stop(done):
+    def stop(done, total):
         if done == 4:
             raise KeyboardInterrupt
 
@@ -100,7 +100,7 @@ def test_two_runs_do_not_prepare_one_manifest(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "CHUNK", 2)
     refused = []
 
-    def second(done):
+    def second(done, total):
         with pytest.raises(ConfigError, match="another run is writing it") as caught:
             manifest.prepare(opened, tmp_path / "m.jsonl", 24)
         refused.append(caught)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +13,7 @@ from ranfer.errors import ConfigError, DataError
 from ranfer.outputs import Results
 from ranfer.prediction_lines import read_pictures, read_predictions, to_face, to_lines
 from ranfer.recognize import Face, Region
-from ranfer.tables import check_format, write_table
+from ranfer.tables import write_table
 from ranfer.vocab import ESTIMATED, Box, Expression
 
 SETTINGS = {"weights": "0123456789abcdef", "detector": "mtcnn", "classes": 8}
@@ -377,10 +376,3 @@ def test_parquet_holds_what_the_csv_holds_with_types_and_features(tmp_path):
     assert table["happiness"].to_pylist() == [None, 0.93, None]
     assert table["feature"].to_pylist() == [None, [1, 2.5], None]
     assert table["frame"].to_pylist() == [None, 0, 0]
-
-
-def test_parquet_without_pyarrow_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    check_format("csv")
-    with pytest.raises(ConfigError, match=r"pip install 'ranfer\[parquet\]'"):
-        check_format("parquet")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -454,3 +455,10 @@ def test_predicting_needs_no_pytorch(photos, weights):
     words = ["photos/01.png", "--out", "out", "--weights", weights, "--detector", "none", "--draw"]
     code = "from ranfer.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
     assert torch_after(code, "predict", *words) == [False, False]
+
+
+def test_parquet_without_pyarrow_names_the_extra(recognizer, photos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match=r"^--format parquet: needs pyarrow, .* 'ranfer\[parquet\]' brings$"):
+        predict(recognizer, photos, tmp_path / "out", form="parquet")
+    assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ from ranfer.data.drawn import write_ferplus
 from ranfer.data.subsets import read_list
 from ranfer.errors import ConfigError
 from ranfer.evaluate import evaluate
+from ranfer.extras import need_extra
 from ranfer.intervals import Figure, Interval
 from ranfer.regions import FACE, FIXED5
 from ranfer.report import write_report
@@ -181,9 +182,9 @@ def test_two_models_are_called_by_as_much_of_their_paths_as_tells_them_apart(mad
 
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(plots, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'ranfer\[evaluate\]'"):
-        plots.check_installed()
+    monkeypatch.setattr("ranfer.extras.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^reports: needs matplotlib, .* 'ranfer\[evaluate\]' brings$"):
+        need_extra("reports", "evaluate")
 
 
 def test_a_share_is_written_with_its_interval():

@@ -74,7 +74,7 @@ def test_a_face_is_covered_alike_in_any_company(dataset, judged):
 
 def test_as_much_is_covered_as_was_asked_for_or_the_report_tells_how_much(dataset, judged):
     subjects = choose(dataset, *judged, 6)
-    found = answer_covered([Sighted(dataset, 1.0)], subjects, cover(subjects, (Kind.SURGICAL_MASK, Kind.PHONE)))
+    found = answer_covered([Sighted(dataset, 1.0)], subjects, (Kind.SURGICAL_MASK, Kind.PHONE))
     np.testing.assert_allclose(found.covered[0].mean(axis=1), SHARES, atol=0.02)
     assert found.reached[0].all()
     assert not found.reached[1, -1]
@@ -129,8 +129,9 @@ def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, jud
     models = [Sighted(dataset, 0.25), Sighted(dataset, 0.6, "other")]
     subjects = choose(dataset, *judged, 10)
     done = []
-    found = answer_covered(models, subjects, cover(subjects, (Kind.SURGICAL_MASK, Kind.BLOCK)), done.append)
-    assert done == list(range(10, 140, 10))
+    kinds = (Kind.SURGICAL_MASK, Kind.BLOCK)
+    found = answer_covered(models, subjects, kinds, progress=lambda *told: done.append(told))
+    assert done == [(n, 130) for n in range(10, 140, 10)]
     first, other = np.array([[figure.value for figure in cell.accuracy] for cell in robustness_report.means(found)]).T
     assert first[0] == other[0] == 1
     assert first[-1] < 0.5
@@ -226,7 +227,7 @@ def test_faces_of_other_expressions_leave_the_sample(dataset, judged):
     some = subjects.among((E.HAPPINESS, E.ANGER))
     assert set(some.truth) == {1, 4}
     assert [subjects.ids.index(id_) for id_ in some.ids] == np.flatnonzero(np.isin(subjects.truth, [1, 4])).tolist()
-    found = answer_covered([Rising()], some, cover(some, KINDS[:1], (0.3,)), None, (E.HAPPINESS, E.ANGER))
+    found = answer_covered([Rising()], some, KINDS[:1], (0.3,), cells=cover(some, KINDS[:1], (0.3,)))
     assert set(found.predicted.ravel()) == {4}
     with pytest.raises(ConfigError, match="none of them is one of contempt"):
         some.among((E.CONTEMPT,))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,7 +15,18 @@ from jaxtyping import Float, Int, UInt8
 from ranfer.data.dataset import Dataset, first_few, read_face, require_framed, require_read
 from ranfer.errors import DataError, ImageError, RanferError
 from ranfer.images import by_shape
-from ranfer.vocab import SYNONYMS, Expression, Prediction, Sample, face_id, normalised, parse_expression
+from ranfer.shared import named_by
+from ranfer.vocab import (
+    SYNONYMS,
+    Expression,
+    Prediction,
+    Progress,
+    Sample,
+    face_id,
+    normalised,
+    parse_expression,
+    silent,
+)
 
 BATCH = 128
 OTHER_COLUMNS = ("split", "label", "predicted", "expression")  # beside the id and the eight classes
@@ -70,7 +82,93 @@ class Answers:
         return replace(self, predicted=probabilities.argmax(axis=1), prediction=told)
 
 
-class PredictionsFile:
+class Source(ABC):
+    """Who says what expressions faces have: a :class:`Model`, or a :class:`PredictionsFile`."""
+
+    description: dict[str, Any]  # what a report tells of it
+    names: Mapping[Expression, str]  # the expressions that it can answer, and what it calls them
+
+    @abstractmethod
+    def answers(self, dataset: Dataset, samples: Sequence[Sample], progress: Progress = silent) -> Answers:
+        """What is said of the samples, without those that cannot be read.
+
+        Raises:
+            DataError: no face can be read, or some have no row in a file of predictions.
+            RanferError: a model gives something else than probabilities.
+        """
+
+    @abstractmethod
+    def look(self, faces: UInt8[np.ndarray, "n h w 3"], ids: Sequence[str], names: Sequence[str]) -> Answers:
+        """What is said of changed pixels of faces; ``names`` are the ids of these pictures in a file of predictions.
+
+        Raises:
+            DataError: some have no row in a file of predictions.
+            RanferError: a model gives something else than probabilities.
+        """
+
+    @abstractmethod
+    def require(self, ids: Sequence[str]) -> None:
+        """Refuse faces of which nothing is known; a model can be asked about any.
+
+        Raises:
+            DataError: some have no row in a file of predictions.
+        """
+
+
+def as_source(given: Predictor | Source) -> Source:
+    """What was given, a predictor as a :class:`Model`."""
+    return given if isinstance(given, Source) else Model(given)
+
+
+class Model(Source):
+    """A predictor that is asked in batches."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.description = predictor.description
+        self.names = named_by(predictor.description)
+
+    def answers(self, dataset: Dataset, samples: Sequence[Sample], progress: Progress = silent) -> Answers:
+        """What the model says of the samples that can be read, which may be of several sizes."""
+        require_framed(dataset)
+        parts: list[Prediction] = []
+        unreadable: dict[str, str] = {}
+        ids: list[str] = []
+        order: list[int] = []  # where the faces stand that were judged one after the other, those of one size together
+        for start in range(0, len(samples), BATCH):
+            batch = samples[start : start + BATCH]
+            faces: dict[str, UInt8[np.ndarray, "_ _ 3"]] = {}
+            for sample in batch:
+                try:
+                    faces[sample.id] = read_face(dataset, sample)
+                except ImageError as error:
+                    unreadable[sample.id] = str(error)
+            read = list(faces)
+            for alike, pixels in by_shape(list(faces.values()), BATCH):
+                parts.append(self._ask(pixels, [read[place] for place in alike]))
+                order += [len(ids) + place for place in alike]
+            ids += read
+            progress(start + len(batch), len(samples))
+        if not ids:
+            require_read(list(unreadable.values()), samples)
+        return _told(ids, _take(_join(parts), np.argsort(order)), unreadable)
+
+    def look(self, faces: UInt8[np.ndarray, "n h w 3"], ids: Sequence[str], names: Sequence[str]) -> Answers:
+        """What the model says of the pixels."""
+        starts = range(0, len(ids), BATCH)
+        return _told(ids, _join([self._ask(faces[i : i + BATCH], ids[i : i + BATCH]) for i in starts]))
+
+    def require(self, ids: Sequence[str]) -> None:
+        """A model can be asked about any face."""
+
+    def _ask(self, faces: UInt8[np.ndarray, "b h w 3"], ids: Sequence[str]) -> Prediction:
+        found = self._predictor(faces, ids)
+        if not np.isfinite(found.probabilities).all():
+            raise RanferError(f"{self.description.get('file', 'the model')}: NaN for faces such as {ids[0]}")
+        return found
+
+
+class PredictionsFile(Source):
     """A CSV of answers: ``id`` with a column of probabilities a class, or with ``expression`` (or ``predicted``) alone.
 
     The file that an evaluation writes is of this form. Ids may be spelled as file names; probabilities may be off by
@@ -82,7 +180,7 @@ class PredictionsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.names: dict[Expression, str] = {expression: expression.value for expression in Expression}
+        self.names = {expression: expression.value for expression in Expression}
         self._lines: dict[str, int] = {}  # by id, in the order of the rows
         rows: list[list[float]] = []
         predicted: list[int] = []
@@ -119,20 +217,27 @@ class PredictionsFile:
             self._predicted = self._probabilities.argmax(axis=1)
         else:
             self._predicted = np.array(predicted, dtype=np.int64)
-        self.description: dict[str, Any] = {
+        self.description = {
             "kind": "predictions" if classes else "predictions without probabilities",
             "file": str(path),
             "rows": len(self._lines),
         }
 
-    def answers(self, samples: Sequence[Sample]) -> Answers:
-        """The rows of the samples; other rows are counted in the description.
-
-        Raises:
-            DataError: some samples have no row.
-        """
+    def answers(self, dataset: Dataset, samples: Sequence[Sample], progress: Progress = silent) -> Answers:
+        """The rows of the samples; other rows are counted in the description."""
         self.description["other rows"] = len(self._lines) - len(samples)
-        return self.look_up([sample.id for sample in samples])
+        found = self.look_up([sample.id for sample in samples])
+        progress(len(samples), len(samples))
+        return found
+
+    def look(self, faces: UInt8[np.ndarray, "n h w 3"], ids: Sequence[str], names: Sequence[str]) -> Answers:
+        """The rows of these names."""
+        return self.look_up(names)
+
+    def require(self, ids: Sequence[str]) -> None:
+        """Refuse ids without a row."""
+        if missing := [id_ for id_ in ids if id_ not in self._lines]:
+            raise DataError(f"{self.path}: no row for {len(missing)} of {len(ids)} faces: {first_few(missing)}")
 
     def look_up(self, ids: Sequence[str]) -> Answers:
         """The rows of these ids.
@@ -140,10 +245,8 @@ class PredictionsFile:
         Raises:
             DataError: some have no row.
         """
+        self.require(ids)
         place = {face: row for row, face in enumerate(self._lines)}
-        missing = [id_ for id_ in ids if id_ not in place]
-        if missing:
-            raise DataError(f"{self.path}: no row for {len(missing)} of {len(ids)} faces: {first_few(missing)}")
         rows = np.array([place[id_] for id_ in ids], dtype=np.int64)
         found = None if self._probabilities is None else Prediction(self._probabilities[rows])
         return Answers(tuple(ids), self._predicted[rows], found)
@@ -182,56 +285,8 @@ def _probabilities(texts: list[str], where: str) -> list[float]:
     raise DataError(f"{where}: expected probabilities that sum to 1, got {', '.join(texts)} (sum {total:.4g}){guess}")
 
 
-def answer(
-    source: Predictor | PredictionsFile,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    progress: Callable[[int], None] | None = None,
-) -> Answers:
-    """What a source says of the samples that can be read; ``progress`` is called with the number of faces done.
-
-    Raises:
-        DataError: no face can be read, or some have no row in a file of predictions.
-        RanferError: a model gives something else than probabilities.
-    """
-    if isinstance(source, PredictionsFile):
-        return source.answers(samples)
-    require_framed(dataset)
-    parts: list[Prediction] = []
-    unreadable: dict[str, str] = {}
-    ids: list[str] = []
-    order: list[int] = []  # where the faces stand that were judged one after the other, those of one size together
-    for start in range(0, len(samples), BATCH):
-        batch = samples[start : start + BATCH]
-        faces: dict[str, UInt8[np.ndarray, "_ _ 3"]] = {}
-        for sample in batch:
-            try:
-                faces[sample.id] = read_face(dataset, sample)
-            except ImageError as error:
-                unreadable[sample.id] = str(error)
-        read = list(faces)
-        for alike, pixels in by_shape(list(faces.values()), BATCH):
-            parts.append(ask(source, pixels, [read[place] for place in alike]))
-            order += [len(ids) + place for place in alike]
-        ids += read
-        if progress is not None:
-            progress(start + len(batch))
-    if not ids:
-        require_read(list(unreadable.values()), samples)
-    joined = _take(_join(parts), np.argsort(order))
-    return Answers(tuple(ids), joined.probabilities.argmax(axis=1), joined, unreadable)
-
-
-def ask(model: Predictor, faces: UInt8[np.ndarray, "b h w 3"], ids: Sequence[str]) -> Prediction:
-    """What a model says of a batch of faces.
-
-    Raises:
-        RanferError: it gives something else than probabilities.
-    """
-    found = model(faces, ids)
-    if not np.isfinite(found.probabilities).all():
-        raise RanferError(f"{model.description.get('file', 'the model')}: NaN for faces such as {ids[0]}")
-    return found
+def _told(ids: Sequence[str], prediction: Prediction, unreadable: Mapping[str, str] | None = None) -> Answers:
+    return Answers(tuple(ids), prediction.probabilities.argmax(axis=1), prediction, unreadable or {})
 
 
 def _take(prediction: Prediction, rows: Int[np.ndarray, " m"]) -> Prediction:

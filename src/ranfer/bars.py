@@ -1,34 +1,37 @@
-"""What a training run shows while it goes on: bars, and the running means of an epoch."""
+"""What is shown while something goes on: bars with the time left, and the running means of an epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ranfer.vocab import Progress
 
 
-def progress_bars(console: Console) -> Progress:
-    """Bars with the time left, which vanish when they are done."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
+def progress_bars(console: Console) -> progress.Progress:
+    """Bars that vanish when they are done; none where the console is no terminal."""
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
     )
+    return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar while something is done to each face; to be called with how many are done."""
+def showing(console: Console) -> Iterator[Callable[[str], Progress]]:
+    """Bars for what is done in the meantime, by what they are to be called."""
     with progress_bars(console) as bars:
-        bar = bars.add_task(what, total=total)
-        yield lambda done: bars.update(bar, completed=done)
+
+        def bar(what: str) -> Progress:
+            task = bars.add_task(what, total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield bar
 
 
 class Totals:

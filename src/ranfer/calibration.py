@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from ranfer.answers import Predictor, answer
+from ranfer.answers import Model, Predictor
 from ranfer.data import open_dataset
 from ranfer.data.dataset import require_read
 from ranfer.errors import CheckpointError, ConfigError
@@ -18,6 +18,7 @@ from ranfer.intervals import wilson
 from ranfer.metrics import log_losses
 from ranfer.protocol import has_learnt
 from ranfer.session import metadata, open_session
+from ranfer.vocab import Progress, silent
 
 # Trust is given from the probability on above which this share of the validation faces is right.
 TRUSTED_ACCURACY = 0.95
@@ -51,12 +52,10 @@ class Calibration(NamedTuple):
         )
 
 
-def calibrate(
-    model: Predictor, data: str, split: str, progress: Callable[[str, int, int], None] | None = None
-) -> Calibration:
+def calibrate(model: Predictor, data: str, split: str, progress: Progress = silent) -> Calibration:
     """Temperature and trust threshold of a model on a split (majority labels).
 
-    ``progress`` gets "calibrating", faces done and in all.
+    ``progress`` is called with the faces done and in all.
 
     Raises:
         ConfigError: the model has learnt that split, and is surer there than it should be.
@@ -69,8 +68,7 @@ def calibrate(
             "are new to it, or take over the calibration of another one: --calibrate-as FILE.onnx"
         )
     samples, truth, _ = labelled(dataset, split, "majority")
-    report = None if progress is None else lambda done: progress("calibrating", done, len(samples))
-    answers = answer(model, dataset, samples, report)
+    answers = Model(model).answers(dataset, samples, progress)
     require_read(list(answers.unreadable.values()), samples)
     assert answers.prediction is not None
     probabilities = answers.prediction.probabilities

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ranfer.errors import ConfigError, ImageError
 from ranfer.faces.attributes import AttributeModel, Estimate
 from ranfer.files import claimed, write_text
 from ranfer.images import by_shape
-from ranfer.vocab import Attributes, Sample
+from ranfer.vocab import Attributes, Progress, Sample, silent
 
 BATCH = 64  # faces in one call of the model, of one size
 
@@ -38,7 +38,7 @@ def estimate(
     path: Path,
     model: AttributeModel,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> Estimated:
     """Write a line a face into ``path``: id, yaw, pitch, roll, occlusion with ``none``, and landmarks.
 

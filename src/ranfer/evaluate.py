@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ranfer import metrics
-from ranfer.answers import Answers, PredictionsFile, Predictor, answer
+from ranfer.answers import Answers, Predictor, Source, as_source
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import label, require_labels
 from ranfer.data.subsets import FaceList, resolve
@@ -20,8 +20,8 @@ from ranfer.data.textfiles import to_csv
 from ranfer.errors import ConfigError
 from ranfer.files import write_text
 from ranfer.intervals import REPLICATES
-from ranfer.shared import Shared, named_by
-from ranfer.vocab import NAMES, Expression, Sample
+from ranfer.shared import Shared
+from ranfer.vocab import NAMES, Expression, Progress, Sample, silent
 
 UNREADABLE = "cannot be read"
 
@@ -74,15 +74,15 @@ class Evaluation:
 def evaluate(
     dataset: Dataset,
     split: str,
-    source: Predictor | PredictionsFile,
+    source: Predictor | Source,
     rule: str = "majority",
     *,
     subsets: Mapping[str, FaceList] | None = None,
     subset_labels: Literal["rule", "list"] = "rule",
-    against: Predictor | PredictionsFile | None = None,
+    against: Predictor | Source | None = None,
     only_shared: bool = False,
     replicates: int = REPLICATES,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Judge a source by the labels of a split and of subsets, which may lie anywhere in the data.
 
@@ -94,7 +94,7 @@ def evaluate(
         only_shared: leave out faces whose expression not every source can answer, and take from the answers those
             that no face of the split has.
         replicates: of bootstraps.
-        progress: called with "model" or "other", faces done, and faces in all.
+        progress: called with the faces done and in all, those of both sources together.
 
     Raises:
         ConfigError: a rule that gives no single label, list labels from a list without labels, or ``only_shared``
@@ -105,7 +105,8 @@ def evaluate(
     ids = [sample.id for sample in dataset.samples]
     listed = {name: [dataset.samples[place] for place in resolve(faces, ids)] for name, faces in lists.items()}
     whole = labelled(dataset, split, rule)
-    shared = sharing(whole, [source] if against is None else [source, against], only_shared)
+    sources = [as_source(given) for given in (source, against) if given is not None]
+    shared = sharing(whole, sources, only_shared)
     whole = _judged(whole, shared)
     parts = {
         name: _judged(_by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule), shared)
@@ -113,28 +114,11 @@ def evaluate(
     }
     needed = list({sample.id: sample for part in (whole, *parts.values()) for sample in part.samples}.values())
 
-    def report(who: str) -> Callable[[int], None] | None:
-        return None if progress is None else lambda done: progress(who, done, len(needed))
-
-    answers = answer(source, dataset, needed, report("model")).among(shared.judged)
-    other = None if against is None else answer(against, dataset, needed, report("other")).among(shared.judged)
-
-    unreadable = {**answers.unreadable, **(other.unreadable if other else {})}
-
-    def judge(part: Labelled) -> Group:
-        part = _readable(part, unreadable)
-        first = answers.of(part.samples)
-        probabilities = None if first.prediction is None else first.prediction.probabilities
-        return Group(
-            part.samples,
-            part.truth,
-            part.excluded,
-            outside=sum(sample.split != split for sample in part.samples),
-            scores=metrics.score(part.truth, first.predicted, probabilities, replicates=replicates),
-            comparison=None
-            if other is None
-            else metrics.compare(part.truth, first.predicted, other.of(part.samples).predicted, replicates=replicates),
-        )
+    said = [
+        one.answers(dataset, needed, _part(progress, number, len(sources))).among(shared.judged)
+        for number, one in enumerate(sources)
+    ]
+    unreadable = {face: why for answers in said for face, why in answers.unreadable.items()}
 
     return Evaluation(
         dataset=dataset,
@@ -142,14 +126,38 @@ def evaluate(
         rule=rule,
         subset_labels=subset_labels,
         replicates=replicates,
-        answers=answers,
-        whole=judge(whole),
-        subsets={name: judge(part) for name, part in parts.items()},
+        answers=said[0],
+        whole=_group(whole, split, said, unreadable, replicates),
+        subsets={name: _group(part, split, said, unreadable, replicates) for name, part in parts.items()},
         lists=lists,
         shared=shared,
         unreadable=unreadable,
-        source=source.description,
-        against=None if against is None else against.description,
+        source=sources[0].description,
+        against=sources[1].description if len(sources) > 1 else None,
+    )
+
+
+def _part(progress: Progress, number: int, parts: int) -> Progress:
+    """The progress of one of several parts that are equally large."""
+    return lambda done, total: progress(number * total + done, parts * total)
+
+
+def _group(
+    part: Labelled, split: str, said: Sequence[Answers], unreadable: Mapping[str, str], replicates: int
+) -> Group:
+    """The figures of some faces, by the answers of one source, or of two that are compared."""
+    part = _readable(part, unreadable)
+    first, *other = [answers.of(part.samples) for answers in said]
+    probabilities = None if first.prediction is None else first.prediction.probabilities
+    return Group(
+        part.samples,
+        part.truth,
+        part.excluded,
+        outside=sum(sample.split != split for sample in part.samples),
+        scores=metrics.score(part.truth, first.predicted, probabilities, replicates=replicates),
+        comparison=metrics.compare(part.truth, first.predicted, other[0].predicted, replicates=replicates)
+        if other
+        else None,
     )
 
 
@@ -176,18 +184,14 @@ def labelled(dataset: Dataset, split: str, rule: str) -> Labelled:
     return found
 
 
-def sharing(faces: Labelled, sources: Sequence[Predictor | PredictionsFile], only_shared: bool) -> Shared:
+def sharing(faces: Labelled, sources: Sequence[Source], only_shared: bool) -> Shared:
     """Which expressions the faces have and which each source can answer.
 
     Raises:
         ConfigError: ``only_shared`` where less than two expressions are.
     """
     support = {e: int((faces.truth == e.column).sum()) for e in Expression}
-    return Shared(support, tuple(map(_names, sources)), only_shared)
-
-
-def _names(source: Predictor | PredictionsFile) -> dict[Expression, str]:
-    return source.names if isinstance(source, PredictionsFile) else named_by(source.description)
+    return Shared(support, tuple(source.names for source in sources), only_shared)
 
 
 def _judged(part: Labelled, shared: Shared) -> Labelled:
@@ -224,7 +228,7 @@ def _by_list(samples: list[Sample], faces: FaceList) -> Labelled:
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:
-    """The answers as a CSV that :class:`PredictionsFile` reads; ``label`` is the rule's, empty where it has none."""
+    """The answers as a CSV of predictions; ``label`` is the rule's, empty where it has none."""
     answers = evaluation.answers
     samples = {sample.id: sample for sample in evaluation.dataset.samples}
     ordered = [samples[face] for face in answers.ids]

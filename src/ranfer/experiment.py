@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 from ranfer.answers import PredictionsFile
+from ranfer.bars import showing
 from ranfer.checkpoint import description, load
 from ranfer.config import ExperimentConfig, TrainConfig, completed, override, parse, read_yaml
 from ranfer.cost import multiply_adds
@@ -27,12 +28,12 @@ from ranfer.data.dataset import require_read
 from ranfer.data.labels import label
 from ranfer.data.subsets import FaceList, list_hash, read_subset, resolve
 from ranfer.errors import ConfigError, DataError
-from ranfer.evaluate import evaluate, labelled, write_predictions
+from ranfer.evaluate import evaluate, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.files import appearing, claimed, write_text
 from ranfer.protocol import has_learnt
 from ranfer.provenance import file_hash
-from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, choose, cover
+from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, cover, prepare
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
 
@@ -40,7 +41,6 @@ PREDICTIONS, COVERED, DONE = "predictions.csv", "occlusion.npz", "run.json"
 RULE = "majority"  # by which all runs are judged
 DRAWN = f"covered by {100 * SHARES[0]:.0f} to {100 * SHARES[-1]:.0f} %"
 PATIENCE = 60.0  # seconds to wait for another process that writes the report
-Bars = Callable[[], AbstractContextManager[Callable[[str, int, int], None]]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,6 @@ def run_table(
     only: Sequence[str] = (),
     report: Path | None = None,
     command: str = "",
-    bars: Bars,
     complain: Callable[[str], None],
 ) -> bool:
     """Train and judge what is not done yet, in ``out/ROW/seed-N``, and compare all that is done.
@@ -140,7 +139,7 @@ def run_table(
     Args:
         changes: settings of all rows, as after ``--set``.  only: train no other rows.
         report: the folder of ``experiment.json``, ``experiment.md`` and plots; ``out`` unless given.
-        command: what the report says it was made by.  bars: shows progress.  complain: gets a line a failed run.
+        command: what the report says it was made by.  complain: gets a line a failed run.
 
     Returns:
         Whether no run failed.
@@ -167,7 +166,7 @@ def run_table(
             if run.start is not None and not run.start.is_done(judged):  # another process may be at it still
                 raise ConfigError(f"it starts from row {run.start.row}, seed {run.seed}, which is not done")
             train(run.config, run.folder, console, resume=True)
-            judge(run, judges, bars)
+            judge(run, judges, console)
         except Exception as error:  # PyTorch raises many kinds; the other rows go on
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
@@ -281,12 +280,11 @@ def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
         resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training
     subjects = None
     if table.occlusion_faces:
-        samples, truth, _ = labelled(dataset, split, RULE)
-        subjects = choose(dataset, samples, truth, table.occlusion_faces)
+        subjects = prepare(dataset, split, RULE, table.occlusion_faces)
     return Judges(dataset, split, lists, subjects)
 
 
-def judge(run: Run, judges: Judges, bars: Bars) -> None:
+def judge(run: Run, judges: Judges, console: Console) -> None:
     """Ask a run's best model about all faces, and keep its answers in the run's folder.
 
     Raises:
@@ -295,19 +293,16 @@ def judge(run: Run, judges: Judges, bars: Bars) -> None:
     trained = load(run.folder / BEST, run.config.model.backbone.name)
     trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
     # Its own intervals are not used: one replicate makes them cheap.
-    with bars() as progress:
+    with showing(console) as bar:
         evaluation = evaluate(
-            judges.dataset, judges.split, trained, RULE, subsets=judges.lists, replicates=1, progress=progress
+            judges.dataset, judges.split, trained, RULE, subsets=judges.lists, replicates=1, progress=bar("faces")
         )
         # All runs must be judged on the same faces.
         require_read(list(evaluation.unreadable.values()), judges.dataset.samples)
         write_predictions(evaluation, run.folder / PREDICTIONS)
         if judges.subjects is None:
             return
-        total = len(judges.covered) * len(judges.subjects.ids)
-        found = answer_covered(
-            [trained], judges.subjects, judges.covered, lambda done: progress("covered", done, total)
-        )
+        found = answer_covered([trained], judges.subjects, cells=judges.covered, progress=bar("covered"))
     right = found.mean_right[0]
     with appearing(run.folder / COVERED) as partial, partial.open("wb") as file:
         np.savez_compressed(file, right=right)
@@ -326,18 +321,14 @@ def _collect(
     seen = evaluate(judges.dataset, judges.split, any_file, RULE, subsets=judges.lists, replicates=1)
     seeds = {row: tuple(seed for seed in table.seeds if (row, seed) in files) for row in configs}
     finished = [row for row in configs if seeds[row]]
-    groups = {
-        name: Group(
-            {
-                row: np.stack(
-                    [files[row, seed].answers(group.samples).predicted == group.truth for seed in seeds[row]]
-                ).astype(float)
-                for row in finished
-            },
-            len(group.samples),
-        )
-        for name, group in {judges.split: seen.whole, **seen.subsets}.items()
-    }
+    groups = {}
+    for name, group in {judges.split: seen.whole, **seen.subsets}.items():
+        ids = [sample.id for sample in group.samples]
+        right = {
+            row: np.stack([files[row, seed].look_up(ids).predicted == group.truth for seed in seeds[row]]).astype(float)
+            for row in finished
+        }
+        groups[name] = Group(right, len(ids))
     curves: dict[str, np.ndarray] = {}
     if judges.subjects is not None:
         covered = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from jaxtyping import Float, Int, UInt8
 from ranfer import regions
 from ranfer.answers import Answers
 from ranfer.config import RegionsConfig
-from ranfer.errors import ConfigError
 from ranfer.evaluate import Evaluation
 from ranfer.files import appearing
 from ranfer.intervals import SEED, Figure, wilson
@@ -43,16 +41,6 @@ STYLE: dict[Any, Any] = {
     "savefig.pad_inches": 0.15,
 }
 PLOTS = ("confusion.png", "classes.png", "reliability.png", "subsets.png", "regions.png")
-
-
-def check_installed() -> None:
-    """Fail now, and not after an hour of computing, if plots cannot be drawn.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise ConfigError("reports need matplotlib: pip install 'ranfer[evaluate]'")
 
 
 def draw(evaluation: Evaluation, answers: Answers, out: Path, faces: bool = True) -> list[str]:

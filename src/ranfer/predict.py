@@ -18,14 +18,16 @@ from PIL import Image
 
 from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
+from ranfer.extras import need_extra
 from ranfer.files import appearing
 from ranfer.images import decode_image
 from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings
 from ranfer.prediction_lines import read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
 from ranfer.summary import Summary, summarise
-from ranfer.tables import Format, check_format, write_table
+from ranfer.tables import Format, write_table
 from ranfer.video import ALL, FPS, Frame, announced, frames, is_video, write_video
+from ranfer.vocab import Progress, silent
 
 GROUP = 8  # pictures whose faces go through the model together
 AHEAD = GROUP  # pictures that may be searched before their group is there; with those of JUDGED they bound the memory
@@ -63,7 +65,7 @@ def predict(
     fps: float = FPS,
     form: Format = "jsonl",
     draw: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
     complain: Callable[[str], None] = lambda line: None,
 ) -> Summary:
     """Recognise pictures and videos into ``predictions.jsonl`` of a folder, in their order, except those that it has.
@@ -83,7 +85,8 @@ def predict(
             drew lie where drawings would.
         DataError: the folder's predictions are damaged otherwise than by a stop.
     """
-    check_format(form)
+    if form == "parquet":
+        need_extra("--format parquet", "parquet")
     if draw:
         claim_drawings(folder)
     again = set(map(str, inputs))
@@ -109,23 +112,9 @@ def predict(
                 if draw:
                     list(pool.map(lambda one, its_faces: _draw(one, its_faces, folder), group, faces))
                 for (view, *_), its_faces in zip(group, faces, strict=True):
-                    if view.frame is not None and view.video is not None:
-                        view.video.write(view.frame.number, view.frame.time, its_faces)
-                        continue
-                    if view.video is not None:
-                        if draw:
-                            try:
-                                _draw_video(view, _lines_of(view.video), folder, fps)
-                            except ImageError as error:
-                                complain(str(error))
-                        results.finish(view.video, view.error)
-                    elif view.error is None:
-                        results.write(str(view.path), its_faces)
-                    else:
-                        results.write_error(str(view.path), view.error)
-                    if view.error is not None:
-                        complain(view.error)
-                    done += sizes[view.path]
+                    _write(results, view, its_faces, folder if draw else None, fps, complain)
+                    if view.frame is None:
+                        done += sizes[view.path]
                 begun = 0 if view.frame is None or view.video is None else min(view.video.frames, sizes[view.path])
                 progress(done + begun, total)
     if form != "jsonl":
@@ -181,6 +170,33 @@ def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
     except (MemoryError, cv2.error) as error:  # OpenCV has an error of its own where memory is short
         reason = " ".join(str(error).split())
         return _Looked(view._replace(error=f"{view.path}: cannot be searched, or memory is short ({reason})"), [])
+
+
+def _write(
+    results: Results,
+    view: _View,
+    faces: Sequence[Face],
+    drawings: Path | None,
+    fps: float,
+    complain: Callable[[str], None],
+) -> None:
+    """The lines of a picture or frame; a video whose end this is becomes part of the results, and is drawn."""
+    if view.frame is not None and view.video is not None:
+        view.video.write(view.frame.number, view.frame.time, faces)
+        return
+    if view.video is not None:
+        if drawings is not None:
+            try:
+                _draw_video(view, _lines_of(view.video), drawings, fps)
+            except ImageError as error:
+                complain(str(error))
+        results.finish(view.video, view.error)
+    elif view.error is None:
+        results.write(str(view.path), faces)
+    else:
+        results.write_error(str(view.path), view.error)
+    if view.error is not None:
+        complain(view.error)
 
 
 def _drawn(view: _View, folder: Path) -> Path:

@@ -7,7 +7,7 @@ the same faces, today and elsewhere. A model that cannot run here gets them as p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,15 +17,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from ranfer.answers import BATCH, Answers, PredictionsFile, Predictor, ask
+from ranfer.answers import BATCH, Predictor, Source, as_source
 from ranfer.data.dataset import Dataset, first_few, require_read, stack_faces
 from ranfer.data.textfiles import to_jsonl
 from ranfer.errors import ConfigError, DataError, ImageError
+from ranfer.evaluate import labelled, sharing
 from ranfer.faces.attributes import AttributeModel
 from ranfer.files import write_text
 from ranfer.occluders import Kind, occlude
 from ranfer.provenance import revision
-from ranfer.vocab import Expression, Prediction, Sample, face_id
+from ranfer.vocab import Expression, Progress, Sample, face_id, silent
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # of the face's oval
 NEAR = 0.02  # a share counts as reached where the faces' mean comes as near as this
@@ -52,7 +53,7 @@ def parse_kinds(text: str) -> tuple[Kind, ...]:
 class Subjects:
     """The n faces of the test and their labels; things are placed by their landmarks.
 
-    unreadable: why other faces were skipped, a line each.
+    unreadable: why other faces were skipped, a line each.  expressions: those that answers are to be among.
     """
 
     ids: tuple[str, ...]
@@ -61,6 +62,7 @@ class Subjects:
     landmarks: Float[np.ndarray, "n 5 2"]  # in fractions of the face
     placed: str  # by which landmarks, in words
     unreadable: tuple[str, ...] = ()
+    expressions: tuple[Expression, ...] = tuple(Expression)
 
     def among(self, expressions: Sequence[Expression]) -> Subjects:
         """Those of some expressions.
@@ -73,7 +75,7 @@ class Subjects:
             raise ConfigError(f"covered faces: none of them is one of {', '.join(expressions)}; take more")
         ids = tuple(id_ for id_, keep in zip(self.ids, kept, strict=True) if keep)
         arrays = {name: getattr(self, name)[kept] for name in ("truth", "faces", "landmarks")}
-        return replace(self, ids=ids, **arrays)
+        return replace(self, ids=ids, expressions=tuple(expressions), **arrays)
 
 
 class Covered(NamedTuple):
@@ -117,6 +119,35 @@ class Robustness:
         """For each face and share, under how many of the graded kinds the answer is right, 0 to 1."""
         rows = [self.kinds.index(kind) for kind in self.graded]
         return np.asarray((self.predicted[:, rows] == self.truth).mean(axis=1))
+
+
+def prepare(
+    dataset: Dataset,
+    split: str,
+    rule: str,
+    count: int,
+    kinds: Sequence[Kind] = KINDS,
+    models: Sequence[Predictor | Source] = (),
+    only_shared: bool = False,
+) -> Subjects:
+    """The faces on which models are to be tested: ``count`` of those of a split that the rule has a label for.
+
+    With ``only_shared`` these and the answers are of expressions that the split and all models share.
+
+    Raises:
+        ConfigError: as :func:`~ranfer.evaluate.labelled`, or no face is left.
+        DataError: no face can be read, or a file of predictions has no row for a covered face.
+    """
+    faces, sources = labelled(dataset, split, rule), list(map(as_source, models))
+    subjects = choose(dataset, faces.samples, faces.truth, count)
+    subjects = subjects.among(sharing(faces, sources, only_shared).judged)
+    ids = [covered_id(face, kind, share) for kind, share, face in product(kinds, SHARES, subjects.ids)]
+    for source in sources:
+        try:
+            source.require(ids)
+        except DataError as error:
+            raise DataError(f"{error}; ranfer data cover writes covered faces for other programs") from None
+    return subjects
 
 
 def choose(
@@ -190,13 +221,13 @@ def write_covered(
     kinds: Sequence[Kind],
     folder: Path,
     about: Mapping[str, Any],
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> int:
     """Write the covered faces as PNG, for a model that cannot run here; returns how many.
 
     ``covered.jsonl``, written last, holds of each its id, file, face, kind, and the share that was asked for and that
     was reached. The faces without a thing are not among them. What a stopped call left is drawn again. ``progress`` is
-    called with the number of pictures done.
+    called with the pictures done and in all.
 
     Raises:
         DataError: an id that is not the name of a file, or a folder that holds something else already.
@@ -216,60 +247,39 @@ def write_covered(
             Image.fromarray(pixels).save(folder / f"{id_}.png")
             said = {"kind": cell.kind.value, "share": cell.share, "covered": round(covered, 4)}
             lines.append({"id": id_, "image": f"{id_}.png", "face": face, **said})
-        progress(len(lines) - 1)
+        progress(len(lines) - 1, len(own))
     write_text(folder / MANIFEST, to_jsonl(lines))
     return len(lines) - 1
 
 
-def require_rows(models: Sequence[Predictor | PredictionsFile], subjects: Subjects, kinds: Sequence[Kind]) -> None:
-    """Refuse a file of predictions that lacks covered faces.
-
-    Raises:
-        DataError: some of them have no row.
-    """
-    ids = [covered_id(face, kind, share) for kind, share, face in product(kinds, SHARES, subjects.ids)]
-    for model in models:
-        if isinstance(model, PredictionsFile):
-            try:
-                model.look_up(ids)
-            except DataError as error:
-                raise DataError(f"{error}; ranfer data cover writes covered faces for other programs") from None
-
-
 def answer_covered(
-    models: Sequence[Predictor | PredictionsFile],
+    models: Sequence[Predictor | Source],
     subjects: Subjects,
-    cells: Iterable[Covered],
-    progress: Callable[[int], None] | None = None,
-    expressions: Sequence[Expression] = tuple(Expression),
+    kinds: Sequence[Kind] = KINDS,
+    shares: Sequence[float] = SHARES,
+    *,
+    cells: Iterable[Covered] | None = None,
+    progress: Progress = silent,
 ) -> Robustness:
-    """What models answer about the subjects' faces under each of the ``cells`` of :func:`cover`.
+    """What models answer about the subjects' faces under each kind of thing at each share.
 
-    A file of predictions is looked up by :func:`covered_id`. Answers are among ``expressions``. ``progress`` is called
-    with the number of faces done.
+    ``cells`` are those of :func:`cover`, where they are drawn already. A file of predictions is looked up by
+    :func:`covered_id`. ``progress`` is called with the covered faces done and in all.
 
     Raises:
         DataError: a file of predictions has no row for a face.
         RanferError: a model returns something other than probabilities.
     """
+    sources, total = list(map(as_source, models)), len(subjects.ids) * (1 + len(kinds) * len(shares))
     said: dict[tuple[Kind | None, float], tuple[np.ndarray, np.ndarray]] = {}
-    for cell in cells:
-        answers = [_ask(model, cell, subjects.ids).among(expressions).predicted for model in models]
-        said[cell.kind, cell.share] = cell.covered, np.stack(answers)
-        if progress is not None:
-            progress(len(said) * len(subjects.ids))
+    for cell in cover(subjects, kinds, shares) if cells is None else cells:
+        names = [covered_id(face, cell.kind, cell.share) for face in subjects.ids]
+        answers = [source.look(cell.faces, subjects.ids, names).among(subjects.expressions) for source in sources]
+        said[cell.kind, cell.share] = cell.covered, np.stack([answer.predicted for answer in answers])
+        progress(len(said) * len(subjects.ids), total)
     (_, plain), *_ = said.values()
-    kinds = tuple(dict.fromkeys(kind for kind, _ in said if kind is not None))
-    shares = tuple(dict.fromkeys(share for kind, share in said if kind is not None))
     covered = np.stack([np.stack([said[kind, share][0] for share in shares]) for kind in kinds])
     predicted = np.stack([np.stack([said[kind, share][1] for share in shares], 1) for kind in kinds], 1)
-    return Robustness(subjects.ids, subjects.truth, kinds, shares, covered, plain, predicted, subjects.placed)
-
-
-def _ask(model: Predictor | PredictionsFile, cell: Covered, ids: tuple[str, ...]) -> Answers:
-    if isinstance(model, PredictionsFile):
-        return model.look_up([covered_id(face, cell.kind, cell.share) for face in ids])
-    starts = range(0, len(ids), BATCH)
-    parts = [ask(model, cell.faces[i : i + BATCH], ids[i : i + BATCH]).probabilities for i in starts]
-    probabilities = np.concatenate(parts)
-    return Answers(ids, probabilities.argmax(axis=1), Prediction(probabilities))
+    return Robustness(
+        subjects.ids, subjects.truth, tuple(kinds), tuple(shares), covered, plain, predicted, subjects.placed
+    )

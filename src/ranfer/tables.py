@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from ranfer.errors import ConfigError
 from ranfer.files import appearing
 from ranfer.prediction_lines import read_predictions
 from ranfer.regions import LANDMARKS
@@ -19,16 +17,6 @@ Format = Literal["jsonl", "csv", "parquet"]
 CHUNK = 1000  # lines of a table that are in memory at once
 # The order of py-feat's columns, with contempt at the end.
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
-
-
-def check_format(form: Format) -> None:
-    """Say at once, and not after an hour of computing, that a table cannot be written.
-
-    Raises:
-        ConfigError: Parquet without pyarrow.
-    """
-    if form == "parquet" and find_spec("pyarrow") is None:
-        raise ConfigError("--format parquet needs pyarrow: pip install 'ranfer[parquet]'")
 
 
 def write_table(lines: Path, form: Format, classes: Iterable[Expression], regions: Sequence[str]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, draw_over, mix
+from ranfer.bars import Totals, progress_bars, showing
 from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
 from ranfer.config import DataConfig, TrainConfig
@@ -38,9 +39,8 @@ from ranfer.provenance import file_hash, revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
-from ranfer.training_bars import Totals, counting, progress_bars
 from ranfer.training_faces import AT_ONCE, Faces, batches, divide, find_points, load_faces
-from ranfer.vocab import Expression
+from ranfer.vocab import Expression, Progress, silent
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
@@ -88,16 +88,16 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     dataset = open_dataset(config.data.source)
     known = _require_unknown(config, dataset)
     to_learn, to_choose = divide(dataset, config.data)
-    with counting(console, "reading faces", len(to_learn)) as progress:
-        learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule, progress)
+    with showing(console) as bar:
+        learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule, bar("reading faces"))
     if len(learn.samples) < config.batch or config.batch % fabric.world_size:
         raise ConfigError(
             f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
             f"a multiple of the {fabric.world_size} processes: --set batch=N"
         )
     if config.model.regions.scheme == "landmark":
-        with counting(console, "finding landmarks", len(learn.samples)) as progress:
-            learn = replace(learn, points=find_points(learn, progress))
+        with showing(console) as bar:
+            learn = replace(learn, points=find_points(learn, bar("finding landmarks")))
     learn = learn.on(fabric.device)
     valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
     chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
@@ -114,8 +114,8 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     record = training_record(config, dataset, learn, known)  # before teachers give every expression a share
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
-        with counting(console, "asking the teachers", len(learn.samples)) as progress:
-            learn, teachers = replace(learn, targets=refined(learn, teachers, config, progress)), None
+        with showing(console) as bar:
+            learn, teachers = replace(learn, targets=refined(learn, teachers, config, bar("asking the teachers"))), None
     model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = (
         AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
@@ -148,7 +148,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
 
     steps = len(learn.samples) // config.batch
     with progress_bars(console) as bars:
-        bar = bars.add_task("", total=config.epochs * steps, completed=done * steps)
+        task = bars.add_task("", total=config.epochs * steps, completed=done * steps)
         for epoch in range(done + 1, config.epochs + 1):
             torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
             started = time.perf_counter()
@@ -170,7 +170,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
                 optimizer.zero_grad()
                 if average is not None:
                     average.update_parameters(model)
-                bars.update(bar, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
+                bars.update(task, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
             seconds = time.perf_counter() - started
 
             chosen_model = model if average is None else cast(RAN, average.module)
@@ -292,15 +292,15 @@ def refined(
     faces: Faces,
     teachers: Teachers,
     config: TrainConfig,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
     batch: int = AT_ONCE,
 ) -> Float[Tensor, "n 8"]:
-    """The targets of faces, mixed with what the teachers say of them as they are; progress is told the faces done."""
+    """The targets of faces, mixed with what the teachers say of them as they are."""
     said = list[Tensor]()
     for start in range(0, len(faces.samples), batch):
         part = np.arange(start, min(start + batch, len(faces.samples)))
         said.append(teachers.refine(faces.images(part).to(faces.targets.device).float() / 255))
-        progress(start + len(part))
+        progress(start + len(part), len(faces.samples))
     return torch.lerp(faces.targets, torch.cat(said), config.loss.teacher_share)
 
 

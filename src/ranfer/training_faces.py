@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -18,7 +18,7 @@ from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError
 from ranfer.face_regions import find_landmarks
 from ranfer.faces.attributes import AttributeModel
-from ranfer.vocab import Sample
+from ranfer.vocab import Progress, Sample, silent
 
 AT_ONCE = 256  # faces of one call where a model only looks at them
 
@@ -76,11 +76,11 @@ def load_faces(
     dataset: Dataset,
     samples: Sequence[Sample],
     rule: str,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> tuple[Faces, str]:
     """The faces that the label rule keeps, at the model's size and channels, and their hash.
 
-    ``progress`` is called with the number of faces read.
+    ``progress`` is called with the faces read and in all.
 
     Raises:
         DataError: faces that cannot be read, or none that the rule keeps.
@@ -100,16 +100,16 @@ def load_faces(
     return faces, data_hash(kept, pixels, rows)
 
 
-def find_points(faces: Faces, progress: Callable[[int], None] = lambda done: None) -> Float[Tensor, "n 5 2"]:
+def find_points(faces: Faces, progress: Progress = silent) -> Float[Tensor, "n 5 2"]:
     """The landmarks that regions are cut round, as the attribute model sees them; pixels are read a batch at a time.
 
-    ``progress`` is called with the number of faces done.
+    ``progress`` is called with the faces done and in all.
     """
     model, parts = AttributeModel(), list[np.ndarray]()
     for start in range(0, len(faces.samples), AT_ONCE):
         part = faces.rows[start : start + AT_ONCE]
         parts.append(find_landmarks(model, faces.pixels[part].numpy()))
-        progress(start + len(part))
+        progress(start + len(part), len(faces.samples))
     return torch.from_numpy(np.concatenate(parts))
 
 

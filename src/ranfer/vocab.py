@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +37,13 @@ class Expression(StrEnum):
 
 
 NAMES = [expression.value for expression in Expression]
+
+Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
+
+
+def silent(done: int, total: int) -> None:
+    """A progress that nobody is shown."""
+
 
 # Names that datasets and other people's models use for the same expression.
 SYNONYMS: dict[str, Expression] = {

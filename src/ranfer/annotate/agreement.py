@@ -23,7 +23,7 @@ from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.store import Answer
 from ranfer.files import write_text
 from ranfer.intervals import LEVEL, Figure, Interval, share
-from ranfer.vocab import Attributes
+from ranfer.vocab import Attributes, Progress, silent
 
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
 Rows = Int[np.ndarray, "m k"]  # what a coefficient is of: codes of a pair, or how many said each value, face by face
@@ -53,7 +53,7 @@ def measure(
     answers: Sequence[Answer],
     questions: Sequence[Question],
     replicates: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
     seed: int = 0,
 ) -> list[Coefficient]:
     """Every coefficient, of each attribute as a whole and of each of its values against the others.

@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 import typer
 
 from ranfer.cli.annotate import annotate
-from ranfer.cli.console import Backbone, Commands, File, err, need_pytorch, out, progress_bars
+from ranfer.cli.console import Backbone, Commands, File, err, out, progress_bars, stoppable
 from ranfer.cli.data import data
 from ranfer.cli.evaluate import evaluate
 from ranfer.errors import ConfigError
+from ranfer.extras import need_extra
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data, name="data")
@@ -90,21 +91,18 @@ def predict(
         raise typer.Exit(1)
     # Pictures are searched side by side, a thread each.
     recognizer = load(weights, detector, classes=classes, features=features, threads=1)
-    try:
-        with progress_bars() as progress:
-            summary = predict(
-                recognizer,
-                listing.files,
-                folder,
-                fps=fps or FPS,
-                form=form,
-                draw=draw,
-                progress=lambda done, total: progress("pictures", done, total),
-                complain=complain,
-            )
-    except KeyboardInterrupt:
-        complain(f"stopped; what is done lies in {folder}, and the same command goes on from there")
-        raise typer.Exit(130) from None
+    stopped = f"stopped; what is done lies in {folder}, and the same command goes on from there"
+    with stoppable(stopped), progress_bars() as bar:
+        summary = predict(
+            recognizer,
+            listing.files,
+            folder,
+            fps=fps or FPS,
+            form=form,
+            draw=draw,
+            progress=bar("pictures"),
+            complain=complain,
+        )
     print_summary(summary, folder, out)
     if complaints:
         raise typer.Exit(1)
@@ -120,16 +118,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train a model; stop it at any time, and --resume."""
-    need_pytorch("training")
+    need_extra("training", "train")
     from ranfer.config import TrainConfig, override, parse, read_yaml
     from ranfer.train import train
 
     settings = parse(TrainConfig, override(read_yaml(config), changes or []), str(config))
-    try:
+    with stoppable(f"stopped; finished epochs are kept: add --resume to go on in {folder}"):
         train(settings, folder, out, resume)
-    except KeyboardInterrupt:
-        err.print(f"stopped; finished epochs are kept: add --resume to go on in {folder}", markup=False)
-        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -147,14 +142,13 @@ def experiment(
     ] = None,
 ) -> None:
     """Train and compare the rows of a table, each with several seeds."""
-    need_pytorch("training")
-    from ranfer import plots
+    need_extra("training", "train")
     from ranfer.config import ExperimentConfig, parse, read_yaml
     from ranfer.experiment import run_table
 
-    plots.check_installed()
+    need_extra("reports", "evaluate")
     table = parse(ExperimentConfig, read_yaml(file), str(file))
-    try:
+    with stoppable(f"stopped; what is done is kept in {folder}, and the same command goes on there"):
         fine = run_table(
             table,
             folder,
@@ -163,12 +157,8 @@ def experiment(
             only=only or [],
             report=report,
             command=shlex.join(["ranfer", *sys.argv[1:]]),
-            bars=progress_bars,
             complain=lambda line: err.print(line, markup=False),
         )
-    except KeyboardInterrupt:
-        err.print(f"stopped; what is done is kept in {folder}, and the same command goes on there", markup=False)
-        raise typer.Exit(130) from None
     out.print(f"the comparison: {(report or folder) / 'experiment.md'}", markup=False, soft_wrap=True)
     if not fine:
         raise typer.Exit(1)
@@ -203,7 +193,7 @@ def export(
     backbone: Backbone = None,
 ) -> None:
     """Write one ONNX file that does everything from pixels to calibrated probabilities."""
-    need_pytorch("export")
+    need_extra("export", "train")
     from ranfer.calibration import calibrate, calibration_of
     from ranfer.export import export, load_mean
     from ranfer.files import spare
@@ -222,8 +212,8 @@ def export(
         round_weights(trained.model)  # before calibration, which is to be that of the weights in the file
     fitted = None
     if data is not None:
-        with progress_bars() as progress:
-            fitted = calibrate(trained, data, split, progress)
+        with progress_bars() as bar:
+            fitted = calibrate(trained, data, split, bar("calibrating"))
     elif calibrate_as is not None:
         fitted = calibration_of(calibrate_as, trained.description["model"], views)
     if fitted is not None:

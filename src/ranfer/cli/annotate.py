@@ -12,8 +12,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, LabelRule, err, need_extra, out, progress_bars
+from ranfer.cli.console import Data, File, LabelRule, err, out, progress_bars, stoppable, tell_unreadable
 from ranfer.errors import ConfigError
+from ranfer.extras import need_extra
 
 if TYPE_CHECKING:
     from ranfer.annotate.agreement import Coefficient, Gold
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ranfer.intervals import Figure
 
 FORMATS = ("manifest", "lists", "csv", "coco", "labelstudio", "attributes")
-EXTRA = ("fastapi", "krippendorff", "matplotlib", "sqlalchemy", "statsmodels", "uvicorn")  # of ranfer[annotate]
 annotate = typer.Typer(no_args_is_help=True, help="Pose and occlusion of faces, and the subsets that they make.")
 
 
@@ -47,28 +47,16 @@ def auto(
     spare_data([file, about_path(file), picture], dataset)
     if dataset.path.is_dir() and file.resolve().is_relative_to(dataset.path.resolve()):
         raise ConfigError(f"--out {file}: is inside the dataset, where its plot could count as a face; choose another")
-    try:
-        with progress_bars() as progress:
-            found = estimate(
-                dataset,
-                split,
-                file,
-                AttributeModel(),
-                progress=lambda done, total: progress("faces", done, total),
-            )
-    except KeyboardInterrupt:
-        err.print(f"stopped; finished faces are in {file}, and the same command resumes", markup=False)
-        raise typer.Exit(130) from None
+    stopped = f"stopped; finished faces are in {file}, and the same command resumes"
+    with stoppable(stopped), progress_bars() as bar:
+        found = estimate(dataset, split, file, AttributeModel(), progress=bar("faces"))
     out.print(f"{len(found.records):,} faces in {file}", markup=False, soft_wrap=True)
     if find_spec("matplotlib") is not None and found.records:
         from ranfer.plots import plot_attributes
 
         plot_attributes(list(found.records.values()), picture)
         out.print(f"plot: {picture}", markup=False, soft_wrap=True)
-    for line in found.errors.values():
-        err.print(line, markup=False)
-    if found.errors:
-        raise typer.Exit(1)
+    tell_unreadable(found.errors.values())
 
 
 @annotate.command()
@@ -166,7 +154,7 @@ def serve(
     ] = None,
 ) -> None:
     """Annotate in the browser, with a link for each person; stop with Ctrl-C, resume with the same command."""
-    need_extra("annotating", "annotate", EXTRA)
+    need_extra("annotating", "annotate")
     from ranfer.annotate.questions import choose
     from ranfer.annotate.serve import serve
     from ranfer.annotate.study import open_study
@@ -218,7 +206,7 @@ def agreement(
     replicates: Annotated[int, typer.Option(min=1, help="Bootstrap replicates for the intervals.")] = 400,
 ) -> None:
     """Measure how far annotators agree, and how often each is correct on gold faces, with intervals."""
-    need_extra("annotating", "annotate", EXTRA)
+    need_extra("annotating", "annotate")
     from ranfer.annotate.agreement import measure, measure_gold, write_agreement
     from ranfer.annotate.questions import choose
     from ranfer.annotate.store import Store
@@ -236,8 +224,8 @@ def agreement(
     if gold is not None and data is not None:
         listed = open_source(gold, open_dataset(data), about["split"]).faces
         known = {face.sample.id: face.attributes for face in listed}
-    with progress_bars() as progress:
-        found = measure(answers, questions, replicates, lambda done, total: progress("coefficients", done, total))
+    with progress_bars() as bar:
+        found = measure(answers, questions, replicates, bar("coefficients"))
     right = measure_gold(answers, questions, known)
     write_agreement(folder / "agreement.json", about, found, right)
     plot_agreement([(f"{row.attribute} {row.value}".strip(), row.coefficient, " ".join(row.annotators), row.figure)
@@ -284,7 +272,7 @@ def _is_database(source: str) -> bool:
 
 
 def _decided(source: str, folder: Path, shares: bool) -> Path:
-    need_extra("annotating", "annotate", EXTRA)
+    need_extra("annotating", "annotate")
     from ranfer.annotate.decide import write_decided
     from ranfer.annotate.store import Store
 

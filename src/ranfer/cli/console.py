@@ -1,20 +1,20 @@
-"""What all commands share: the two streams, a progress bar, and one line for whatever is refused."""
+"""What all commands share: the two streams, progress bars, and one line for whatever is refused or stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from typer.core import TyperGroup
 
+from ranfer.bars import showing
 from ranfer.errors import ConfigError, RanferError
+from ranfer.vocab import Progress
 
 # Names of files may hold anything, escapes that recolour a terminal or worse among them; lines and tabs stay.
 _CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -58,26 +58,6 @@ Backbone = Annotated[
     str | None,
     typer.Option(metavar="IMPORT.PATH", help="A backbone from outside of ranfer that the checkpoint may call."),
 ]
-TRAIN = ("torch", "safetensors", "lightning_fabric", "tensorboard", "onnxscript")  # modules of the extra
-
-
-def need_pytorch(what: str) -> None:
-    """Say in a line what a light install lacks.
-
-    Raises:
-        ConfigError: PyTorch is not installed, or something else of the extra ``train``.
-    """
-    need_extra(what, "train", TRAIN)
-
-
-def need_extra(what: str, extra: str, modules: Sequence[str]) -> None:
-    """Say in a line which module of an extra is not installed.
-
-    Raises:
-        ConfigError: one is not.
-    """
-    if missing := [name for name in modules if find_spec(name) is None]:
-        raise ConfigError(f"{what}: needs {missing[0]}, which pip install 'ranfer[{extra}]' brings")
 
 
 def tell_unreadable(lines: Collection[str]) -> None:
@@ -89,15 +69,15 @@ def tell_unreadable(lines: Collection[str]) -> None:
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar a model on standard error, where that is a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
+def stoppable(line: str) -> Iterator[None]:
+    """Ctrl-C ends what is done in the meantime with a line on standard error, and status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(line, markup=False)
+        raise typer.Exit(130) from None
 
-        def show(who: str, done: int, total: int) -> None:
-            if who not in tasks:
-                tasks[who] = bars.add_task(who, total=total)
-            bars.update(tasks[who], completed=done)
 
-        yield show
+def progress_bars() -> AbstractContextManager[Callable[[str], Progress]]:
+    """Bars on standard error, where that is a terminal, by what they are to be called."""
+    return showing(err)

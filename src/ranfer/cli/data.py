@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ranfer.cli.console import File, LabelRule, err, out, progress_bars, tell_unreadable
+from ranfer.cli.console import File, LabelRule, err, out, progress_bars, stoppable, tell_unreadable
 
 data = typer.Typer(no_args_is_help=True, help="Check and prepare datasets, and write faces with synthetic occlusion.")
 
@@ -38,12 +38,8 @@ def data_check(
     spare_data(filter(None, (file, page, originals)), opened, lists or [])
     if opened.cache is not None:
         verify(opened.path)
-    with progress_bars() as progress:
-        report = check(
-            opened,
-            [read_list(path) for path in lists or []],
-            lambda done: progress("faces", done, len(opened.samples)),
-        )
+    with progress_bars() as bar:
+        report = check(opened, [read_list(path) for path in lists or []], bar("faces"))
     print_report(report, out)
     if file is not None:
         write_text(file, json.dumps(report.to_dict(), indent=2) + "\n")
@@ -79,19 +75,10 @@ def data_prepare(
 
     opened = open_dataset(dataset)
     find |= opened.stills
-    try:
-        with progress_bars() as progress:
-            unreadable, missed = prepare(
-                opened,
-                file,
-                size,
-                1 if grey else 3,
-                open_detector("ranfer", threads=1) if find else None,
-                lambda done: progress("faces", done, len(opened.samples)),
-            )
-    except KeyboardInterrupt:
-        err.print(f"stopped; what is done lies beside {file}, and the same command goes on there", markup=False)
-        raise typer.Exit(130) from None
+    stopped = f"stopped; what is done lies beside {file}, and the same command goes on there"
+    with stoppable(stopped), progress_bars() as bar:
+        detector = open_detector("ranfer", threads=1) if find else None
+        unreadable, missed = prepare(opened, file, size, 1 if grey else 3, detector, bar("faces"))
     found = f", {missed:,} of them without a face that was found" if find else ""
     out.print(f"{file}: {len(opened.samples):,} faces of {size} pixels{found}", markup=False, soft_wrap=True)
     tell_unreadable(unreadable)
@@ -114,17 +101,12 @@ def data_cover(
     """
     from ranfer import robustness
     from ranfer.data import open_dataset
-    from ranfer.evaluate import labelled
 
     chosen = robustness.parse_kinds(kinds)
     opened = open_dataset(dataset)
-    samples, truth, _ = labelled(opened, split, label_rule)
-    subjects = robustness.choose(opened, samples, truth, faces)
-    total = len(subjects.ids) * len(chosen) * len(robustness.SHARES)
+    subjects = robustness.prepare(opened, split, label_rule, faces)
     about = {"data": dataset, "split": split, "label_rule": label_rule}
-    with progress_bars() as progress:
-        count = robustness.write_covered(
-            subjects, chosen, folder, about, lambda done: progress("pictures", done, total)
-        )
+    with progress_bars() as bar:
+        count = robustness.write_covered(subjects, chosen, folder, about, bar("pictures"))
     out.print(f"{folder}: {count:,} pictures of {len(subjects.ids):,} faces", markup=False, soft_wrap=True)
     tell_unreadable(subjects.unreadable)

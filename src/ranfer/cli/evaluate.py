@@ -11,8 +11,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Backbone, Data, File, LabelRule, need_pytorch, out, progress_bars, tell_unreadable
+from ranfer.cli.console import Backbone, Data, File, LabelRule, out, progress_bars, tell_unreadable
 from ranfer.errors import ConfigError
+from ranfer.extras import need_extra
 from ranfer.shared import Shared
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".tar")  # what PyTorch reads; any other file is taken for ONNX
@@ -67,12 +68,12 @@ def evaluate(
     backbone: Backbone = None,
 ) -> None:
     """Evaluate a model, or a file of predictions, on a split and on subsets; status 1 if faces are unreadable."""
-    from ranfer import plots, robustness
+    from ranfer import robustness
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
     from ranfer.data.dataset import spare_data
     from ranfer.data.subsets import read_subset
-    from ranfer.evaluate import evaluate, labelled, sharing
+    from ranfer.evaluate import evaluate
     from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
     from ranfer.runtime import OnnxClassifier
 
@@ -86,7 +87,7 @@ def evaluate(
     if occlude_kinds and not occlude:
         raise ConfigError("--occlude-kinds belongs to --occlude")
     kinds = robustness.parse_kinds(occlude_kinds)
-    plots.check_installed()
+    need_extra("reports", "evaluate")
     named = list(map(_named, subset or []))
     listed = [path for _, *paths in named for path in paths]
     lists = {name: read_subset(path, beside) for name, path, beside in named}
@@ -107,13 +108,10 @@ def evaluate(
     models = [source] if other is None else [source, other]
     if (labels or preprocess) and not any(isinstance(model, OnnxClassifier) for model in models):
         raise ConfigError("--labels and --preprocess belong to an ONNX file that ranfer did not export; there is none")
-    subjects = None
+    subjects = covered = None
     if occlude:
-        whole = labelled(dataset, split, label_rule)
-        subjects = robustness.choose(dataset, whole.samples, whole.truth, occlude_faces)
-        subjects = subjects.among(sharing(whole, models, only_shared).judged)
-        robustness.require_rows(models, subjects, kinds)
-    with progress_bars() as progress:
+        subjects = robustness.prepare(dataset, split, label_rule, occlude_faces, kinds, models, only_shared)
+    with progress_bars() as bar:
         evaluation = evaluate(
             dataset,
             split,
@@ -123,18 +121,10 @@ def evaluate(
             subset_labels=subset_labels,
             against=other,
             only_shared=only_shared,
-            progress=progress,
+            progress=bar("faces"),
         )
-        covered = None
         if subjects is not None:
-            total = len(subjects.ids) * (1 + len(kinds) * len(robustness.SHARES))
-            covered = robustness.answer_covered(
-                models,
-                subjects,
-                robustness.cover(subjects, kinds),
-                lambda done: progress("covered", done, total),
-                evaluation.shared.judged,
-            )
+            covered = robustness.answer_covered(models, subjects, kinds, progress=bar("covered"))
     report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
     if not evaluation.shared.agrees:
@@ -155,7 +145,7 @@ def _named(text: str) -> tuple[str, Path, Path | None]:
 def _open_model(path: Path | None, labels: str, preprocess: str, backbone: str | None) -> Any:
     assert path is not None  # one of three sources, as was checked
     if path.suffix.lower() in CHECKPOINTS:
-        need_pytorch(f"{path}: a checkpoint")
+        need_extra(f"{path}: a checkpoint", "train")
         from ranfer.checkpoint import load
 
         trained = load(path, backbone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.labels import Labels, label
 from ranfer.data.subsets import Agreement, FaceList, compare, resolve
 from ranfer.errors import ImageError
-from ranfer.vocab import Expression, Sample
+from ranfer.vocab import Expression, Progress, Sample, silent
 
 _TRAIN = "train"
 _SHOWN = 12  # lines of unreadable files and of surprises in the printed report; the dictionary has all
@@ -84,12 +84,10 @@ class CheckReport:
         }
 
 
-def check(
-    dataset: Dataset, lists: Sequence[FaceList] = (), progress: Callable[[int], None] | None = None
-) -> CheckReport:
+def check(dataset: Dataset, lists: Sequence[FaceList] = (), progress: Progress = silent) -> CheckReport:
     """Read every face of a dataset and every list once; nothing that is found raises.
 
-    ``progress`` is called with the number of faces read so far.
+    ``progress`` is called with the faces read so far and in all.
     """
     labels = label(dataset.samples, "majority")
     finder = CopyFinder()
@@ -107,8 +105,7 @@ def check(
             readable.append(index)
             if (face == face[0, 0]).all():
                 blank.append(f"{sample.id} ({sample.location})")
-        if progress is not None:
-            progress(index + 1)
+        progress(index + 1, len(dataset.samples))
 
     ids = [sample.id for sample in dataset.samples]
     same, near = finder.same(), finder.near()

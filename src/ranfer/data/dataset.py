@@ -18,7 +18,7 @@ from ranfer.faces.align import align, find_frame
 from ranfer.faces.detect import Detection, shrink_to
 from ranfer.files import spare
 from ranfer.images import decode_image
-from ranfer.vocab import Expression, Location, Sample
+from ranfer.vocab import Expression, Location, Progress, Sample, silent
 
 # Pixels: the least and the largest side of a face that is aligned, whatever its frame in the picture.
 LEAST_SIDE, LARGEST_SIDE = 16, 512
@@ -193,12 +193,12 @@ def stack_faces(
     samples: Sequence[Sample],
     channels: int = 1,
     size: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = silent,
 ) -> UInt8[np.ndarray, "n side side c"]:
     """The faces of the samples in memory, grey (1 channel, Rec. 601 luma as Pillow computes it) or RGB (3).
 
     Faces of another size are resized with antialiasing; ``size`` None takes the size that all faces share.
-    ``progress`` is called with the number of faces read so far.
+    ``progress`` is called with the faces read so far and in all.
 
     Raises:
         DataError: some faces cannot be read (all of them are counted, the first few named), ``size`` is None and
@@ -223,8 +223,7 @@ def stack_faces(
                 faces = np.empty((len(samples), *face.shape), dtype=np.uint8)
             if face.shape == faces.shape[1:]:
                 faces[index] = face
-        if progress is not None:
-            progress(index + 1)
+        progress(index + 1, len(samples))
     require_read(unread, samples)
     if len(sizes) > 1 or faces.shape[1] != faces.shape[2]:
         found = first_few(f"{count} of {name}" for name, count in sizes.most_common())

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -25,7 +25,7 @@ from ranfer.faces.detect import Detector
 from ranfer.faces.detectors import weight_files
 from ranfer.files import claimed, write_text
 from ranfer.provenance import file_hash
-from ranfer.vocab import Expression, Location, Sample
+from ranfer.vocab import Expression, Location, Progress, Sample, silent
 
 CHUNK = 256  # faces between two notes of what is done
 VERSION = 3  # of how faces are framed and resized: another one makes old caches stale
@@ -55,7 +55,7 @@ def prepare(
     size: int,
     channels: int = 3,
     detect: Detector | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = silent,
 ) -> tuple[list[str], int]:
     """Write the manifest ``file`` and its cache of n faces; a stopped run goes on where it stopped.
 
@@ -107,7 +107,7 @@ def _write_faces(
     key: str,
     shape: tuple[int, int, int, int],
     detect: Detector | None,
-    progress: Callable[[int], None] | None,
+    progress: Progress,
 ) -> list[str]:
     """Fill the cache, and the log with a line a chunk, from where both end; gives the hashes of all chunks."""
     log, partial = _beside(file, ".log"), _partial(file)
@@ -125,8 +125,7 @@ def _write_faces(
             digests.append(_hash(faces[start : rows.stop]))
             writer.write(json.dumps({"key": key, "sha256": digests[-1], "lines": lines}) + "\n")
             writer.flush()
-            if progress is not None:
-                progress(rows.stop)
+            progress(rows.stop, len(faces))
     return digests
 
 
