@@ -221,8 +221,17 @@ def test_cut_at_any_byte_and_gone_on_with_the_file_is_that_of_one_run(tmp_path_f
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize(("torn", "kept"), [(b"", True), (b'{"source": "z.jpg", "bo', False)])
-def test_the_last_picture_stays_where_no_run_does_it_again_but_for_a_torn_one(tmp_path, torn, kept):
+@pytest.mark.parametrize(
+    ("torn", "kept"),
+    [
+        (b"", True),
+        (b'{"source": "another.jpg", "fra', True),
+        (b'{"source": "z.jpg.jpg", "fra', True),
+        (b'{"source": "z.jpg", "bo', False),
+        (b'{"source": "z', False),  # which may become z.jpg
+    ],
+)
+def test_the_last_picture_stays_where_no_run_does_it_again_unless_the_torn_line_may_be_its_own(tmp_path, torn, kept):
     path = written(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
@@ -231,6 +240,19 @@ def test_the_last_picture_stays_where_no_run_does_it_again_but_for_a_torn_one(tm
         results.write("other.jpg", [])
     assert path.read_bytes().startswith(whole) == kept
     assert [line["source"] for line in read_predictions(path)][-1] == "other.jpg"
+
+
+@pytest.mark.parametrize("torn", [b'{"source": "another.jpg", "fra', b'{"sou'])
+def test_a_video_that_came_over_stays_whatever_is_torn_after_it(tmp_path, torn):
+    with Results(tmp_path, SETTINGS, {}) as results:
+        video = results.begin("clip.mp4")
+        fill(video)
+        results.finish(video, None)
+    whole = results.path.read_bytes()
+    results.path.write_bytes(whole + torn)
+    with Results(tmp_path, SETTINGS, {}, {"clip.mp4", "another.jpg"}) as results:
+        assert results.done == {"clip.mp4": None}
+    assert results.path.read_bytes() == whole
 
 
 def test_going_on_with_other_settings_is_refused_and_names_them(tmp_path):

@@ -51,7 +51,7 @@ def claim_drawings(folder: Path) -> None:
 class Results:
     """The growing ``predictions.jsonl`` of a folder, and what has been done of it by an earlier run.
 
-    Beside it, ``predictions.meta.json`` remembers the settings that the answers depend on. The last source of an
+    Beside it, ``predictions.meta.json`` remembers the settings that the answers depend on. The last picture of an
     earlier run is taken off where it is done again or was torn: it may have had more faces than were written. A video
     grows in a file of its own, see :class:`Unfinished`, which is there until all its lines are here.
 
@@ -194,10 +194,11 @@ def _done(path: Path, again: Container[str]) -> tuple[dict[str, str | None], int
     first: dict[str, Any] | None = None  # line of the last source
     last: dict[str, Any] = {}
     end = start = 0
-    torn = False
+    torn = b""  # a last line that was not written to its end
     with path.open("rb") as file:
         for number, text in enumerate(file, start=1):
-            if torn := not text.endswith(b"\n"):
+            if not text.endswith(b"\n"):
+                torn = text
                 break
             line = parse_line(text, f"{path}:{number}")
             if first is None or line["source"] != first["source"]:
@@ -209,8 +210,16 @@ def _done(path: Path, again: Container[str]) -> tuple[dict[str, str | None], int
     if first is None:
         return done, end
     source = first["source"]
-    of_video = first.get("time") is not None
-    whole = not _growing(path.parent, source).exists() if of_video else source not in again
-    if whole and not torn:
+    if first.get("time") is not None:  # of a video, which is here as a whole before its own file goes
+        whole = not _growing(path.parent, source).exists()
+    else:
+        whole = source not in again and not (torn and _may_be_of(torn, source))
+    if whole:
         done[source], end = last.get("error"), start
     return done, end
+
+
+def _may_be_of(torn: bytes, source: str) -> bool:
+    """Whether the beginning of a line may be that of a source's line."""
+    begun = json.dumps({"source": source})[:-1].encode("ascii") + b","
+    return torn.startswith(begun) or begun.startswith(torn)
