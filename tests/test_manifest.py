@@ -5,6 +5,7 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 
+import cv2
 import pytest
 from PIL import Image
 
@@ -213,6 +214,18 @@ def test_misses_of_the_detector_are_kept_and_counted(tmp_path):
     assert manifest.prepare(stills, tmp_path / "m.jsonl", 24, 3, detect=lambda picture: []) == ([], 14)
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert len(lines) == 14 and all(line["attributes"]["found"] == 0 and line["box"] is None for line in lines)
+
+
+@pytest.mark.parametrize("problem", [cv2.error("Insufficient memory"), MemoryError()])
+def test_a_picture_for_which_there_is_no_memory_is_an_unreadable_face(tmp_path, problem):
+    stills = open_dataset(f"sfew:{write_sfew(tmp_path / 'sfew', 1)}")
+
+    def detect(picture):
+        raise problem
+
+    unreadable, _ = manifest.prepare(stills, tmp_path / "m.jsonl", 24, 3, detect)
+    assert len(unreadable) == 14
+    assert unreadable[0].startswith(f"{stills.samples[0].location}: cannot be searched, or memory is short")
 
 
 def test_faces_are_found_in_the_photos_of_a_folder(tmp_path):

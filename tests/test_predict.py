@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from clips import write_clip
 from ranfer.cli import app
-from ranfer.errors import ConfigError
+from ranfer.errors import ConfigError, ImageError
 from ranfer.inputs import list_inputs
 from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, predict
 from ranfer.prediction_lines import read_predictions
@@ -173,19 +173,22 @@ def test_pictures_that_no_run_drew_are_not_lost_to_drawings(recognizer, photos, 
     assert list_inputs([str(tmp_path / "out")]).files == [mine]  # and is an input as any other
 
 
-def test_a_picture_for_which_opencv_has_no_memory_costs_one_line(recognizer, photos, tmp_path, monkeypatch):
-    real, told = recognizer.find, []
+@pytest.mark.parametrize("problem", [cv2.error("Insufficient memory"), MemoryError()])
+def test_a_picture_for_which_there_is_no_memory_costs_one_line(weights, photos, tmp_path, problem):
+    told = []
 
-    def find(image):
+    def detect(image):
         if image.shape[0] == 1:
-            raise cv2.error("Insufficient memory")
-        return real(image)
+            raise problem
+        return left_or_nobody(image)
 
-    monkeypatch.setattr(recognizer, "find", find)
-    Image.new("RGB", (9, 1)).save(tmp_path / "thin.png")
-    summary = predict(recognizer, [tmp_path / "thin.png", photos[0]], tmp_path / "out", complain=told.append)
-    assert [line.split(":")[0] for line in told] == [str(tmp_path / "thin.png")]
+    Image.new("RGB", (9, 1)).save(thin := tmp_path / "thin.png")
+    recognizer = load(weights, detect)
+    summary = predict(recognizer, [thin, photos[0]], tmp_path / "out", complain=told.append)
+    assert [line.split(":")[0] for line in told] == [str(thin)]
     assert (summary.pictures, summary.failed) == (2, 1)
+    with pytest.raises(ImageError, match=rf"{thin}: cannot be searched, or memory is short"):
+        recognizer(thin)
 
 
 def test_what_an_earlier_run_did_not_draw_is_drawn_as_it_would_have_been(recognizer, photos, clip, tmp_path):
@@ -388,6 +391,29 @@ def test_the_command_recognises_files_folders_and_lists(photos, command):
     assert [line["source"] for line in lines_of(Path("out"))] == names
     assert len(Path("out/predictions.csv").read_text().splitlines()) == 21
     assert "pictures: 20, without a face: 0, unreadable: 0" in result.stdout
+
+
+@pytest.mark.parametrize("problem", [cv2.error("Insufficient memory"), MemoryError()])
+def test_a_frame_for_which_there_is_no_memory_ends_its_video_and_no_other_input(
+    weights, photos, clip, tmp_path, problem
+):
+    told = []
+
+    def detect(image):
+        if image.shape[0] == 64 and image[0, 0].argmax() == 1:  # green is left from frame 10 of the clip on
+            raise problem
+        return left_or_nobody(image)
+
+    inputs = [photos[0], clip, photos[3]]
+    summary = predict(load(weights, detect), inputs, tmp_path / "out", draw=True, fps=ALL, complain=told.append)
+    (error,) = told
+    assert error.startswith("clip.avi: frame 10, at 1.00 s: cannot be searched, or memory is short")
+    lines = [line for line in lines_of(tmp_path / "out") if line["source"] == "clip.avi"]
+    assert [line.get("frame") for line in lines] == [*(frame for frame in range(10) for _ in range(2)), None]
+    assert lines[-1] == {"source": "clip.avi", "error": error}
+    assert (summary.pictures, summary.videos, summary.failed) == (2, 1, 1)
+    assert not list((tmp_path / "out").glob("unfinished-*"))
+    assert len(list(frames(tmp_path / "out" / "drawn" / "00002-clip.mp4", ALL))) == 10
 
 
 def test_the_command_takes_videos_from_folders_and_makes_tables_of_them(photos, command, clip):

@@ -7,8 +7,10 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
@@ -84,6 +86,20 @@ def check_file(path: Path, name: str) -> None:
         raise ImageError(f"{name}: expected a file, got a folder, pipe or device")
     if about.st_size == 0:
         raise ImageError(f"{name}: empty (0 bytes)")
+
+
+@contextmanager
+def processing(name: str) -> Iterator[None]:
+    """A block that resamples or searches a picture, which one error of OpenCV's or of memory must not end a run.
+
+    Raises:
+        ImageError: the block raised such an error; ``name`` is what the picture is called.
+    """
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:  # OpenCV has an error of its own where memory is short
+        reason = " ".join(str(error).split()) or "out of memory"
+        raise ImageError(f"{name}: cannot be searched, or memory is short ({reason})") from error
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -20,7 +19,7 @@ from ranfer.draw import CELL, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.extras import need_extra
 from ranfer.files import appearing
-from ranfer.images import decode_image
+from ranfer.images import decode_image, processing
 from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings
 from ranfer.prediction_lines import read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
@@ -92,16 +91,17 @@ def predict(
     again = set(map(str, inputs))
     settings = {**recognizer.settings(), "fps": fps}
     with Results(folder, settings, recognizer.description, again) as results:
-        for error in filter(None, results.done.values()):
-            complain(f"{error} (in an earlier run; to try again, remove its lines from {results.path})")
+        for reason in filter(None, results.done.values()):
+            complain(f"{reason} (in an earlier run; to try again, remove its lines from {results.path})")
         if draw:
             _draw_earlier(results.path, folder, fps, complain)
         waiting = [path for path in inputs if str(path) not in results.done]
         sizes = {path: announced(path, fps).frames if is_video(path) else 1 for path in inputs}
         total = sum(sizes[path] for path in inputs)
         done = total - sum(sizes[path] for path in waiting)
+        broken: dict[int, str] = {}  # videos by their number: why a frame could not be searched
         with ThreadPoolExecutor(min(os.cpu_count() or 1, WORKERS)) as pool:
-            views = _views(waiting, results, fps)
+            views = _views(waiting, results, fps, broken)
             looked = _ahead(pool, lambda view: _look(recognizer, view, draw), views, AHEAD)
             groups: Iterator[list[_Looked]] = iter(lambda: list(islice(looked, GROUP)), [])
 
@@ -112,6 +112,10 @@ def predict(
                 if draw:
                     list(pool.map(lambda one, its_faces: _draw(one, its_faces, folder), group, faces))
                 for (view, *_), its_faces in zip(group, faces, strict=True):
+                    view = view._replace(error=broken.get(view.number, view.error))
+                    if view.frame is not None and view.error is not None:
+                        broken[view.number] = view.error
+                        continue
                     _write(results, view, its_faces, folder if draw else None, fps, complain)
                     if view.frame is None:
                         done += sizes[view.path]
@@ -124,8 +128,11 @@ def predict(
     return summarise(results.path)
 
 
-def _views(waiting: Sequence[Path], results: Results, fps: float) -> Iterator[_View]:
-    """What is to be looked at, in order; of a video each frame that is not done yet, and then its end."""
+def _views(waiting: Sequence[Path], results: Results, fps: float, broken: Container[int]) -> Iterator[_View]:
+    """What is to be looked at, in order; of a video each frame that is not done yet, and then its end.
+
+    Of those that turn out broken meanwhile, by their number, no further frame is looked at.
+    """
     for number, path in enumerate(waiting, start=len(results.done) + 1):
         if not is_video(path):
             yield _View(number, path)
@@ -134,6 +141,8 @@ def _views(waiting: Sequence[Path], results: Results, fps: float) -> Iterator[_V
         try:
             for frame in frames(path, fps, after=video.last):
                 yield _View(number, path, video, frame)
+                if number in broken:
+                    break
         except ImageError as problem:
             error = str(problem)
         except MemoryError:
@@ -157,19 +166,20 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T],
 
 
 def _look(recognizer: Recognizer, view: _View, draw: bool) -> _Looked:
-    if view.frame is not None:
-        pixels = view.frame.image
-        return _Looked(view._replace(frame=view.frame._replace(image=pixels[:0].copy())), recognizer.find(pixels))
-    if view.video is not None:
-        return _Looked(view, [])
+    name = str(view.path)
     try:
-        image = decode_image(view.path, str(view.path))
-        return _Looked(view, recognizer.find(image), fit(image) if draw else None)
+        if view.frame is not None:
+            number, time, pixels = view.frame
+            view = view._replace(frame=view.frame._replace(image=pixels[:0].copy()))
+            return _Looked(view, recognizer.find(pixels, f"{name}: frame {number}, at {time:.2f} s"))
+        if view.video is not None:
+            return _Looked(view, [])
+        image = decode_image(view.path, name)
+        found = recognizer.find(image, name)
+        with processing(name):
+            return _Looked(view, found, fit(image) if draw else None)
     except ImageError as error:
         return _Looked(view._replace(error=str(error)), [])
-    except (MemoryError, cv2.error) as error:  # OpenCV has an error of its own where memory is short
-        reason = " ".join(str(error).split())
-        return _Looked(view._replace(error=f"{view.path}: cannot be searched, or memory is short ({reason})"), [])
 
 
 def _write(

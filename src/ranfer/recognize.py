@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -19,7 +20,7 @@ from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
 from ranfer.faces.detect import Detection, Detector, shrink_to
 from ranfer.faces.detectors import open_detector, weight_files, whole_picture
-from ranfer.images import Picture, as_rgb, by_shape
+from ranfer.images import Picture, as_rgb, by_shape, processing
 from ranfer.provenance import file_hash
 from ranfer.runtime import OnnxModel
 from ranfer.session import METADATA_KEY, metadata, open_session
@@ -212,20 +213,29 @@ class Recognizer:
         of a list go through the model together.
 
         Raises:
-            ImageError: a picture cannot be read; the message names it.
+            ImageError: a picture cannot be read or searched; the message names it.
         """
         if isinstance(picture, Sequence) and not isinstance(picture, str | bytes | bytearray):
-            return self.judge([self.find(as_rgb(one, f"pictures[{i}]")) for i, one in enumerate(picture)])
-        return self.judge([self.find(as_rgb(picture, "the picture"))])[0]
+            return self.judge([self._find(one, f"pictures[{i}]") for i, one in enumerate(picture)])
+        return self.judge([self._find(picture, "the picture")])[0]
 
-    def find(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Found]:
-        """The faces of an RGB picture, the largest first, in the form that :meth:`judge` takes."""
+    def _find(self, picture: Picture, name: str) -> list[Found]:
+        name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else name
+        return self.find(as_rgb(picture, name), name)
+
+    def find(self, image: UInt8[np.ndarray, "h w 3"], name: str = "the picture") -> list[Found]:
+        """The faces of an RGB picture, the largest first, in the form that :meth:`judge` takes.
+
+        Raises:
+            ImageError: OpenCV refuses it, or memory is short; ``name`` is what the picture is called.
+        """
         detect = self._parts.detect
-        if detect is whole_picture:
-            small, _ = shrink_to(image, MAX_PIXELS)
-            return [Found(detection, small) for detection in detect(image)]
-        found = sorted(detect(image), key=lambda detection: -find_frame(detection).side)
-        return [Found(detection, align(image, detection, self._size)[0]) for detection in found]
+        with processing(name):
+            if detect is whole_picture:
+                small, _ = shrink_to(image, MAX_PIXELS)
+                return [Found(detection, small) for detection in detect(image)]
+            found = sorted(detect(image), key=lambda detection: -find_frame(detection).side)
+            return [Found(detection, align(image, detection, self._size)[0]) for detection in found]
 
     def judge(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
         """What the faces of several pictures express; those of one size go through the model in batches.

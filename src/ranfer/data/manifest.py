@@ -24,6 +24,7 @@ from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detector
 from ranfer.faces.detectors import weight_files
 from ranfer.files import claimed, write_text
+from ranfer.images import processing
 from ranfer.provenance import file_hash
 from ranfer.vocab import Expression, Location, Progress, Sample, silent
 
@@ -137,14 +138,16 @@ def _frame(
     line = _line(dataset, sample) | {"row": row}
     try:
         picture = dataset.decode(sample.location)
-        if detect is not None:
-            found = max(detect(picture), key=lambda detection: find_frame(detection).side, default=None)
-            line["attributes"]["found"] = int(found is not None)
-            if found is not None:
-                points = None if found.landmarks is None else tuple((float(x), float(y)) for x, y in found.landmarks)
-                sample = replace(sample, box=found.box, landmarks=points)
-                line |= {"box": list(map(float, found.box)), "landmarks": points}
-        face[:] = fit(cut_face(picture, sample), face.shape[2], face.shape[0])
+        with processing(str(sample.location)):
+            if detect is not None:
+                found = max(detect(picture), key=lambda detection: find_frame(detection).side, default=None)
+                line["attributes"]["found"] = int(found is not None)
+                if found is not None:
+                    five = found.landmarks
+                    points = None if five is None else tuple((float(x), float(y)) for x, y in five)
+                    sample = replace(sample, box=found.box, landmarks=points)
+                    line |= {"box": list(map(float, found.box)), "landmarks": points}
+            face[:] = fit(cut_face(picture, sample), face.shape[2], face.shape[0])
     except ImageError as error:
         face[:] = 0
         line["error"] = str(error)
