@@ -184,11 +184,14 @@ def test_only_faces_of_which_two_views_are_unsure_are_judged_turned_too(tmp_path
         np.testing.assert_allclose(opened(faces[some], ids).probabilities, expected[some], atol=1e-4)
 
 
-def test_faces_with_regions_of_their_own_are_not_judged_turned():
+def test_faces_with_regions_of_their_own_are_not_judged_turned(tmp_path):
     model = trained(regions=RegionsConfig(scheme="random", count=3))
     model.views = 6
     with pytest.raises(ConfigError, match="regions that all faces share"):
         model(np.zeros((2, 48, 48, 3), dtype=np.uint8), ["a", "b"])
+    with pytest.raises(ConfigError, match="regions that all faces share"):
+        export(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_boxes_that_are_given_replace_those_of_the_model_in_every_view():

@@ -85,8 +85,10 @@ def export(trained: Trained, path: Path, fitted: Calibration | None = None, half
 
     Raises:
         CheckpointError: an output of the file differs from PyTorch's; no file is left.
+        ConfigError: six views of a model whose regions differ from face to face.
     """
     model = trained.model.eval().cpu()
+    model.check_views(trained.views)  # here, as the exporter would bury it in an error of its own
     graph = Graph(model, 1.0 if fitted is None else fitted.temperature, trained.views)
     batch, height, width, regions = (torch.export.Dim(name) for name in ("batch", "height", "width", "regions"))
     inputs: dict[str, dict[int, Any]] = {"faces": {0: batch, 1: height, 2: width}}

@@ -155,14 +155,9 @@ class RAN(nn.Module):
         what comes out: p ** (1 / temperature), normalised.
 
         Raises:
-            ConfigError: six views of faces with regions of their own, or another number of views.
+            ConfigError: as of :meth:`check_views`.
         """
-        if views not in (1, 2, 6):
-            raise ConfigError(f"expected 1, 2 or 6 views of a face, got {views}")
-        if views == 6 and self.boxes is None:
-            raise ConfigError(
-                "turned views need regions that all faces share: those of one face would have to turn with it"
-            )
+        self.check_views(views)
         boxes = self.boxes if boxes is None else boxes
         out = self(images, boxes, mask)
         logits = [out.logits]
@@ -173,6 +168,19 @@ class RAN(nn.Module):
             assert boxes is not None
             mean = self._look_again(images, mean, boxes, mask)
         return (mean / temperature).softmax(dim=1), out
+
+    def check_views(self, views: int) -> None:
+        """Refuse a number of views that :meth:`judge` cannot take.
+
+        Raises:
+            ConfigError: six views of faces with regions of their own, or another number than 1, 2 or 6.
+        """
+        if views not in (1, 2, 6):
+            raise ConfigError(f"expected 1, 2 or 6 views of a face, got {views}")
+        if views == 6 and self.boxes is None:
+            raise ConfigError(
+                "turned views need regions that all faces share: those of one face would have to turn with it"
+            )
 
     def _look_again(
         self,
