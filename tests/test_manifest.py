@@ -250,6 +250,8 @@ def test_faces_are_found_in_the_photos_of_a_folder(tmp_path):
         ({"votes": [10**30] + [0] * 9}, "votes"),
         ({"votes": [float("inf")] + [0] * 9}, "OverflowError"),
         ({"id": "train_00001_aligned"}, "train_00001_aligned stands in line 1 already"),
+        ({"attributes": [1]}, r"attributes \[1\]"),
+        ({"attributes": "female"}, "attributes 'female'"),
     ],
 )
 def test_an_edited_line_that_cannot_be_is_an_error_with_its_line(opened, tmp_path, change, message):
@@ -261,6 +263,15 @@ def test_an_edited_line_that_cannot_be_is_an_error_with_its_line(opened, tmp_pat
         open_dataset(f"manifest:{path}")
     with pytest.raises(ConfigError, match=r"m.jsonl: is read here, and must not be written over; choose another name"):
         manifest.prepare(replace(opened, path=path), path, 24, 3)
+
+
+def test_a_line_without_attributes_may_say_null(opened, tmp_path):
+    path = tmp_path / "m.jsonl"
+    manifest.prepare(opened, path, 24, 3)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(lines[0]) | {"attributes": None}), *lines[1:]]) + "\n")
+    assert open_dataset(f"manifest:{path}").samples[0].codes == {}
+    run("data", "check", f"manifest:{path}")
 
 
 def test_a_lost_cache_is_prepared_again_and_no_other_file_is_taken_for_a_manifest(opened, tmp_path):

@@ -235,7 +235,9 @@ def open_manifest(path: Path) -> Dataset:
             if seen.setdefault(id_, number) != number:
                 raise ValueError(f"{id_} stands in line {seen[id_]} already")
             location = Location(file, str(row))
-            split, codes = sys.intern(line["split"]), line.get("attributes", {})
+            split, codes = sys.intern(line["split"]), line.get("attributes") or {}
+            if not isinstance(codes, dict):
+                raise ValueError(f"attributes {codes!r}")
             samples.append(Sample(id_, split, location, shared.setdefault(votes, votes), codes=codes))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}:{number}: expected an object with id, split, votes and row ({error!r})") from error
