@@ -331,9 +331,12 @@ def test_the_corners_of_a_face_are_those_of_its_aligned_square(weights):
     np.testing.assert_allclose(found, [[0, 0], [16, 0], [16, 16], [0, 16]], atol=1e-9)
 
 
-def test_a_face_without_landmarks_has_its_box_for_corners(of_faces):
-    (face,) = of_faces(np.zeros((30, 40, 3), dtype=np.uint8))
-    assert face.corners == ((0, 0), (40, 0), (40, 30), (0, 30))
+def test_a_face_without_landmarks_has_the_square_round_its_box_for_corners_or_the_whole_picture(of_faces, weights):
+    picture = np.zeros((130, 140, 3), dtype=np.uint8)
+    (face,) = load(weights, lambda image: [Detection((10.0, 20.0, 110.0, 70.0), 1.0)])(picture)
+    assert face.corners == ((10, -5), (110, -5), (110, 95), (10, 95))
+    (face,) = of_faces(picture)
+    assert face.corners == ((0, 0), (140, 0), (140, 130), (0, 130))
 
 
 @pytest.mark.usefixtures("unchecked")

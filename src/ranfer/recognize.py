@@ -82,12 +82,14 @@ class Face:
     def corners(self) -> tuple[Point, Point, Point, Point]:
         """The square of the picture that became the aligned face: its corners clockwise, from the face's upper left.
 
-        A face without landmarks is not turned, and its box is its frame.
+        A face without landmarks is not turned; its square holds its box. With the detector ``none`` the face is the
+        whole picture, square or not: such a box begins at (0, 0), and its score is 1.
         """
         left, top, right, bottom = self.box
-        if self.landmarks is None:
+        if self.landmarks is None and (left, top, self.score) == (0, 0, 1):
             return (left, top), (right, top), (right, bottom), (left, bottom)
-        x, y, side, roll = find_frame(Detection(self.box, self.score, np.array(self.landmarks)))
+        points = None if self.landmarks is None else np.array(self.landmarks)
+        x, y, side, roll = find_frame(Detection(self.box, self.score, points))
         across = side / 2 * np.array([math.cos(math.radians(roll)), math.sin(math.radians(roll))])
         down = np.array([-across[1], across[0]])
         offsets = (-across - down, across - down, across + down, down - across)
