@@ -48,6 +48,21 @@ test("an answer that will never be taken is told and dropped", async () => {
   }
 });
 
+test("an answer that the browser cannot keep is sent all the same, and the page is told", async () => {
+  const sent = [];
+  const outbox = new Outbox("full", async (record) => sent.push(record.face), () => {});
+  await outbox.idle();
+  localStorage.setItem = () => { throw new Error("full"); };
+  try {
+    assert.throws(() => outbox.push({ ticket: "t", face: "a" }), /full/);
+  } finally {
+    delete localStorage.setItem;
+  }
+  assert.equal(outbox.size, 1);
+  await outbox.idle();
+  assert.deepEqual([sent, outbox.size], [["a"], 0]);
+});
+
 test("an answer to a face that is not asked now holds nothing up, and is sent by the next page", async () => {
   const { outbox, told } = await send("list", 404);
   assert.deepEqual([told, outbox.size, outbox.aside], [[[404, "a", 1]], 0, 1]);

@@ -171,10 +171,15 @@ function submit(status) {
   current.answer = record;
   behind.push(current);
   made.push({ ticket, status, replaced });
-  outbox.push(record);
+  let unkept = "";
+  try {
+    outbox.push(record);
+  } catch (error) { // the browser's store is full or blocked
+    unkept = `Stay on this page until all answers are saved: this browser cannot keep them (${error.message})`;
+  }
   channel.postMessage(record.face);
   view.note().blur();
-  view.complain("");
+  view.complain(unkept);
   next();
 }
 

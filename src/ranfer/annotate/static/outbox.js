@@ -32,11 +32,15 @@ export class Outbox {
     return this.#waiting.some(([, record]) => record.face === face);
   }
 
+  // Sends it in any case; throws where this browser cannot keep it meanwhile.
   push(record) {
     const key = `${this.#prefix}${String(Date.now()).padStart(15, "0")}:${record.ticket}`;
-    localStorage.setItem(key, JSON.stringify(record));
     this.#waiting.push([key, record]);
-    this.#pump();
+    try {
+      localStorage.setItem(key, JSON.stringify(record));
+    } finally {
+      this.#pump();
+    }
   }
 
   // Resolves when nothing waits.
