@@ -38,6 +38,15 @@ def test_a_saved_model_comes_back_with_its_answers_and_its_story(tmp_path, faces
     assert loaded.model.config == SMALL
 
 
+@pytest.mark.parametrize(("there", "device"), [(True, "cuda"), (False, "cpu")])
+def test_a_model_goes_to_a_gpu_where_there_is_one(monkeypatch, there, device):
+    asked, trained = [], Trained(RAN(SMALL))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(trained.model, "to", asked.append)
+    assert trained.on_best_device() is trained
+    assert asked == [device]
+
+
 def test_a_random_region_model_gives_a_face_the_same_answer_in_any_batch(faces):
     config = SMALL.model_copy(update={"regions": RegionsConfig(scheme="random", count=3)})
     trained = Trained(RAN(config))

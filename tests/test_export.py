@@ -274,3 +274,16 @@ def test_the_command_exports_and_calibrates(tmp_path, capsys):
         ([*other, "a.onnx", "--calibrate", f"ferplus:{data}"], "only one of --calibrate and"),
     ):
         assert message in CliRunner().invoke(app, words).stderr.replace("\n", " ")
+
+
+def test_checkpoints_are_evaluated_and_calibrated_on_the_best_device(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Trained, "on_best_device", lambda self: asked.append(self) or self)
+    monkeypatch.setattr("ranfer.export.export", lambda trained, path, *_, **__: float(path.write_bytes(b"")))
+    weights, data = str(tmp_path / "m.safetensors"), f"ferplus:{write_ferplus(tmp_path / 'faces', {'valid': 8}).data}"
+    save_model(tmp_path / "m.safetensors", trained().model, {})
+    app(["export", "--weights", weights, "--out", str(tmp_path / "m.onnx"), "--calibrate", data], standalone_mode=False)
+    assert len(asked) == 1
+    words = ["evaluate", "--data", data, "--split", "valid", "--weights", weights, "--out", str(tmp_path / "out")]
+    app(words, standalone_mode=False)
+    assert len(asked) == 2

@@ -52,6 +52,11 @@ class Trained:
     def __post_init__(self) -> None:
         self._regions = FaceRegions(self.model.config.regions)
 
+    def on_best_device(self) -> Trained:
+        """Itself, on a GPU where there is one."""
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return self
+
     @torch.inference_mode()
     def __call__(self, faces: UInt8[np.ndarray, "b h w c"], ids: Sequence[str]) -> Prediction:
         """Probabilities and region weights of faces; ids seed the regions of a ``random`` model."""

@@ -290,8 +290,7 @@ def judge(run: Run, judges: Judges, console: Console) -> None:
     Raises:
         RanferError: the model cannot be read or gives no probabilities, or a face cannot be read.
     """
-    trained = load(run.folder / BEST, run.config.model.backbone.name)
-    trained.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    trained = load(run.folder / BEST, run.config.model.backbone.name).on_best_device()
     # Its own intervals are not used: one replicate makes them cheap.
     with showing(console) as bar:
         evaluation = evaluate(

@@ -213,7 +213,7 @@ def export(
     fitted = None
     if data is not None:
         with progress_bars() as bar:
-            fitted = calibrate(trained, data, split, bar("calibrating"))
+            fitted = calibrate(trained.on_best_device(), data, split, bar("calibrating"))
     elif calibrate_as is not None:
         fitted = calibration_of(calibrate_as, trained.description["model"], views)
     if fitted is not None:

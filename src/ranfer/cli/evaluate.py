@@ -148,7 +148,7 @@ def _open_model(path: Path | None, labels: str, preprocess: str, backbone: str |
         need_extra(f"{path}: a checkpoint", "train")
         from ranfer.checkpoint import load
 
-        trained = load(path, backbone)
+        trained = load(path, backbone).on_best_device()
         trained.description["file"] = str(path)
         return trained
     from ranfer.runtime import open_onnx
