@@ -1,5 +1,6 @@
 """Folders of pictures through the recognizer: order, failures, stops, tables and pictures, and the command itself."""
 
+import json
 import os
 import shutil
 import sys
@@ -217,14 +218,21 @@ def test_the_sheet_shows_the_pictures_of_earlier_runs_and_not_more_than_fit(reco
     shown = []
     monkeypatch.setattr(
         "ranfer.predict.contact_sheet",
-        lambda pictures, title: shown.append(([name for name, _ in pictures], title)) or Image.new("RGB", (1, 1)),
+        lambda pictures, *words: shown.append(([name for name, _ in pictures], *words)) or Image.new("RGB", (1, 1)),
     )
     monkeypatch.setattr("ranfer.predict.ON_SHEET", 3)
     assert ON_SHEET > 3
     Image.new("RGB", (40, 40)).save(photos[3])
     predict(recognizer, photos[1:3], tmp_path / "out")
     predict(recognizer, photos[1:6], tmp_path / "out", draw=True)
-    assert shown == [(["01.png", "02.png", "03.png: no face"], "pictures: 3 of 5")]
+    key = "shaded: where the model looked; grey and dashed: not to be trusted"
+    assert shown == [(["01.png", "02.png", "03.png: no face"], "pictures: 3 of 5", key)]
+    # What a model without regions never draws is not explained.
+    lines = tmp_path / "out" / "predictions.jsonl"
+    plain = [line | {"regions": line["regions"] and line["regions"][:1]} for line in read_predictions(lines)]
+    lines.write_text("".join(json.dumps(line) + "\n" for line in plain))
+    predict(recognizer, photos[1:6], tmp_path / "out", draw=True)
+    assert shown[-1][-1] == "grey and dashed: not to be trusted"
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -34,7 +34,7 @@ SMALLEST, LARGEST = 640, 1600  # pixels of the longer side of an annotated pictu
 FULL = 0.5  # a region of this much more weight than an equal share is shaded most
 TINT = 0.16  # of the glow over a region that is shaded most: what lies under it, a mask or a hand, stays visible
 CELL, GAP, CAPTION = 320, 16, 24  # pixels of the contact sheet
-KEY = "shaded: where a model with regions looked; grey and dashed: not to be trusted"
+UNTRUSTED, SHADED = "grey and dashed: not to be trusted", "shaded: where the model looked"  # what a sheet explains
 
 
 def fit(
@@ -81,8 +81,10 @@ def annotate(image: UInt8[np.ndarray, "h w 3"], faces: Sequence[Face], scale: fl
     return picture
 
 
-def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], title: str) -> Image.Image:
+def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], title: str, key: str = UNTRUSTED) -> Image.Image:
     """Pictures in a grid, each over its caption; they are shrunk into their cells, and not enlarged.
+
+    ``key`` stands below the title and explains what is drawn.
 
     >>> from PIL import Image
     >>> contact_sheet([("a photo", Image.open("photo.jpg"))], "one picture").save("sheet.png")
@@ -93,7 +95,7 @@ def contact_sheet(pictures: Sequence[tuple[str, Image.Image]], title: str) -> Im
     sheet = Image.new("RGB", (max(width, 2 * CELL), height), (250, 250, 248))
     pen = ImageDraw.Draw(sheet)
     pen.text((GAP, GAP), _fitting(title, _font(18), sheet.width - 2 * GAP), (40, 40, 40), font=_font(18))
-    pen.text((GAP, GAP + CAPTION), _fitting(KEY, _font(13), sheet.width - 2 * GAP), (90, 90, 90), font=_font(13))
+    pen.text((GAP, GAP + CAPTION), _fitting(key, _font(13), sheet.width - 2 * GAP), (90, 90, 90), font=_font(13))
     for place, (caption, picture) in enumerate(pictures):
         left = GAP + place % columns * (CELL + GAP)
         top = GAP + 2 * CAPTION + place // columns * (CELL + CAPTION + GAP)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ranfer.draw import CELL, annotate, contact_sheet, fit
+from ranfer.draw import CELL, SHADED, UNTRUSTED, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.extras import need_extra
 from ranfer.files import appearing
@@ -277,7 +277,7 @@ def _write_sheet(lines: Path, path: Path) -> None:
     A video is shown by its first frame that has a face.
     """
     shown: list[tuple[str, Image.Image]] = []
-    total = 0
+    total, attends = 0, False
     for source, groups in _by_source(lines):
         total += 1
         if len(shown) == ON_SHEET or (view := _telling(groups)) is None:
@@ -287,11 +287,12 @@ def _write_sheet(lines: Path, path: Path) -> None:
         except ImageError:
             continue
         faces = _faces(view)
+        attends |= any(len(face.regions) > 1 for face in faces)
         name = Path(source).name if view[0]["time"] is None else f"{Path(source).name}, {view[0]['time']:.1f} s"
         shown.append((name if faces else f"{name}: no face", annotate(small, faces, scale)))
     if shown:
         title = f"pictures: {total}" if len(shown) == total else f"pictures: {len(shown)} of {total}"
-        _save(contact_sheet(shown, title), path)
+        _save(contact_sheet(shown, title, f"{SHADED}; {UNTRUSTED}" if attends else UNTRUSTED), path)
 
 
 def _telling(groups: Iterable[list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
