@@ -62,9 +62,6 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     views.description["mean_of"] = ["a/best.safetensors", "b/best.safetensors"]
     mean = "; its weights are the mean of those of a/best.safetensors, b/best.safetensors"
     assert judged(rafdb, "test", views).trained_on == found.trained_on + mean
-    earlier = Neutral(**TRAINING)
-    earlier.description |= {"mirror": True, "turn": 8.0}
-    assert "unknown" in judged(rafdb, "test", earlier).test_time_augmentation
     text = found.to_markdown()
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text
 

@@ -343,14 +343,3 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
             got = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
             lines.append(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}{got}")
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
-
-
-def completed(values: Any) -> Any:
-    """Settings of a training run as an earlier version recorded them, with the defaults of those that came later.
-
-    Settings that are invalid today are returned unchanged.
-    """
-    try:
-        return TrainConfig.model_validate(values).model_dump(mode="json")
-    except ValidationError:
-        return values

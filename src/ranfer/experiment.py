@@ -21,7 +21,7 @@ from rich.console import Console
 from ranfer.answers import PredictionsFile
 from ranfer.bars import showing
 from ranfer.checkpoint import description, load
-from ranfer.config import ExperimentConfig, TrainConfig, completed, override, parse, read_yaml
+from ranfer.config import ExperimentConfig, TrainConfig, override, parse, read_yaml
 from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.dataset import require_read
@@ -69,24 +69,16 @@ class Run:
             return False
         except ValueError as error:
             raise DataError(f"{self.folder / DONE}: damaged; remove it to judge this run again ({error})") from error
-        now = {**self.description, "judged": judged}
-        return bool(_completed(about, now) == now)
+        return bool(_without_gone_files(about) == {**self.description, "judged": judged})
 
 
-LATER = ("faces_sha256", "covered_by")  # of what a run was judged by
-
-
-def _completed(about: Any, now: Mapping[str, Any]) -> Any:
-    """A description by an earlier version, with what it did not record yet taken from ``now``."""
-    if not isinstance(about, dict):  # damaged: that of no run
+def _without_gone_files(about: Any) -> Any:
+    """A run's description as it would be now that some of its files are gone; no run's description stays as it is."""
+    if not isinstance(about, dict) or not isinstance(about.get("files"), dict):
         return about
-    filled = about | {"config": completed(about.get("config", {}))}
-    filled["files"] = {name: about.get("files", {}).get(name, digest) for name, digest in now["files"].items()}
-    if isinstance(about.get("judged"), dict):
-        filled["judged"] = {key: now["judged"][key] for key in LATER if key in now["judged"]} | about["judged"]
-    if "start" in about and "start" in now:
-        filled["start"] = _completed(about["start"], now["start"])
-    return filled
+    there = {name: digest for name, digest in about["files"].items() if Path(name).exists()}
+    start = {"start": _without_gone_files(about["start"])} if "start" in about else {}
+    return {**about, **start, "files": there}
 
 
 @dataclass(frozen=True)

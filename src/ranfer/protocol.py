@@ -110,8 +110,6 @@ class Protocol:
 
 
 def _augmentation(source: Mapping[str, Any]) -> str:
-    if "views" not in source and "mirror" in source:  # exported by an earlier revision
-        return UNKNOWN
     views = {
         2: "the mean over each face and its mirror image",
         6: "the mean over each face and its mirror image, and both turned by 8 degrees either way, "

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ranfer.checkpoint import STATE_FORMAT, read_tensors, write_tensors
-from ranfer.config import completed
 from ranfer.errors import CheckpointError
 from ranfer.files import write_text
 
@@ -42,9 +41,8 @@ def restore(
         raise CheckpointError(f"{path}: expected the state of a training run, got format {said.get('format')!r}")
     if lacking := [key for key in ("config", "data_hash", "epoch", "history") if not said.get(key)]:
         raise CheckpointError(f"{path}: damaged, for it lacks {', '.join(lacking)}; remove it to train from the start")
-    hashes = {name: about["data_hash"].get(name) for name in said["data_hash"]}  # earlier versions took fewer
-    for was, now in ((completed(said["config"]), about["config"]), (said["data_hash"], hashes)):
-        if differing := differences(was, now):
+    for key in ("config", "data_hash"):
+        if differing := differences(said[key], about[key]):
             raise CheckpointError(f"{path}: is of another run: {'; '.join(differing)}; name another --out folder")
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     slots: dict[int, dict[str, Tensor]] = {}

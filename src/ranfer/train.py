@@ -28,7 +28,7 @@ from ranfer.config import DataConfig, TrainConfig
 from ranfer.cost import multiply_adds
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
-from ranfer.errors import CheckpointError, ConfigError, RanferError
+from ranfer.errors import ConfigError, RanferError
 from ranfer.files import claimed, spare
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
@@ -136,8 +136,6 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     done, history = 0, list[dict[str, Any]]()
     if (out / LAST).exists():
         done, history = restore(out / LAST, about, model, average, optimizer)
-        if valid and config.choose_by == "log_loss" and "valid_temperature" not in history[0]:
-            raise CheckpointError(f"{out / LAST}: its log losses are those before temperature scaling; train anew")
         console.print(f"resuming after epoch {done} of {config.epochs}", highlight=False)
     if lead:
         rewrite_metrics(out / METRICS, history)

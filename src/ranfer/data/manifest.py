@@ -47,7 +47,7 @@ class _Notes(NamedTuple):
     unreadable: int
     missed: int
     sha256: Sequence[str]
-    inputs: str = ""  # of a cache that is older than this field
+    inputs: str
 
 
 def prepare(
