@@ -18,7 +18,7 @@ from ranfer.data.subsets import compare, read_list, resolve
 from ranfer.errors import ConfigError, DataError
 from ranfer.faces.align import find_frame
 from ranfer.faces.detect import Detection
-from ranfer.protocol import has_learnt
+from ranfer.training_record import has_learnt
 from ranfer.vocab import Attributes, Expression
 
 AFFECTNET = ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt"]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from ranfer.calibration import Calibration, choose_trust, fit_temperature, sharpen
+from ranfer.calibration import Calibration, choose_trust
+from ranfer.temperature import apply_temperature, fit_temperature
 
 
 def answers(n: int = 4000, temperature: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -13,7 +14,7 @@ def answers(n: int = 4000, temperature: float = 2.0) -> tuple[np.ndarray, np.nda
     logits = generator.normal(scale=1.5, size=(n, 8))
     honest = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     truth = np.array([generator.choice(8, p=row) for row in honest])
-    return sharpen(honest, 1 / temperature), truth
+    return apply_temperature(honest, 1 / temperature), truth
 
 
 def test_the_temperature_undoes_too_much_confidence():
@@ -22,7 +23,7 @@ def test_the_temperature_undoes_too_much_confidence():
     assert found == pytest.approx(2.0, rel=0.05)
 
     def loss(temperature: float) -> float:
-        return -np.log(sharpen(probabilities, temperature)[np.arange(len(truth)), truth]).mean()
+        return -np.log(apply_temperature(probabilities, temperature)[np.arange(len(truth)), truth]).mean()
 
     assert found == pytest.approx(minimize_scalar(loss, bounds=(0.25, 4), method="bounded").x, rel=0.01)
 

@@ -21,9 +21,9 @@ from ranfer.errors import CheckpointError, ConfigError
 from ranfer.export import Graph, export, load_mean
 from ranfer.model import RAN, SURE, TURN, turned
 from ranfer.onnx_file import check_parity, example_faces
-from ranfer.protocol import learnt_by
 from ranfer.recognize import load
 from ranfer.runtime import open_onnx
+from ranfer.training_record import learnt_by
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 BACKBONE = BackboneConfig(arguments={"widths": [8, 8, 16, 16]})

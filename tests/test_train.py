@@ -40,8 +40,8 @@ from ranfer.faces.attributes import AttributeModel
 from ranfer.files import claimed
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
-from ranfer.protocol import has_learnt, learnt_by
 from ranfer.training_faces import Faces, batches, divide, load_faces
+from ranfer.training_record import learnt_by
 from ranfer.vocab import Location, Sample
 
 TINY = {
@@ -208,11 +208,6 @@ def test_what_the_start_and_the_teachers_have_learnt_does_not_choose_the_epoch(s
         training.train(settings("data.held_out=0.5", "epochs=1", f"initial={held}"), tmp_path / "next", quiet())
     with pytest.raises(ConfigError, match="leaves none to choose the epoch"):  # rather than the last epoch in silence
         training.train(settings("data.held_out=0.0001", "epochs=1"), tmp_path / "next", quiet())
-
-
-@pytest.mark.parametrize("training", [True, "step 5", {"dataset": "ferplus", "split": None}, None])
-def test_what_other_programs_say_of_their_training_is_nothing(training):
-    assert not has_learnt({"training": training}, "ferplus", "valid")
 
 
 def test_the_best_epoch_is_kept_with_its_story(settings, tmp_path):

@@ -15,9 +15,9 @@ from ranfer.data.dataset import require_read
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.evaluate import labelled
 from ranfer.intervals import wilson
-from ranfer.metrics import log_losses
-from ranfer.protocol import has_learnt
 from ranfer.session import metadata, open_session
+from ranfer.temperature import apply_temperature, fit_temperature
+from ranfer.training_record import has_learnt
 from ranfer.vocab import Progress, silent
 
 # Trust is given from the probability on above which this share of the validation faces is right.
@@ -73,9 +73,8 @@ def calibrate(model: Predictor, data: str, split: str, progress: Progress = sile
     assert answers.prediction is not None
     probabilities = answers.prediction.probabilities
     temperature = fit_temperature(probabilities, truth)
-    return Calibration(
-        temperature, *choose_trust(sharpen(probabilities, temperature), truth), len(truth), f"{dataset.origin} {split}"
-    )
+    trust = choose_trust(apply_temperature(probabilities, temperature), truth)
+    return Calibration(temperature, *trust, len(truth), f"{dataset.origin} {split}")
 
 
 def calibration_of(path: Path, model: Mapping[str, Any], views: int) -> Calibration:
@@ -104,19 +103,6 @@ def calibration_of(path: Path, model: Mapping[str, Any], views: int) -> Calibrat
 def _network(model: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a network without what it started from."""
     return {**model, "backbone": {**model.get("backbone", {}), "initial": None}}
-
-
-def fit_temperature(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> float:
-    """The temperature with the least log loss (Guo et al. 2017), of 401 between 1/4 and 4, even in logarithm."""
-    candidates = np.geomspace(0.25, 4, 401)
-    losses = [log_losses(sharpen(probabilities, temperature), truth).mean() for temperature in candidates]
-    return float(candidates[int(np.argmin(losses))])
-
-
-def sharpen(probabilities: Float[np.ndarray, "n 8"], temperature: float) -> Float[np.ndarray, "n 8"]:
-    """Probabilities at another temperature: what softmax(logits / temperature) would have given."""
-    scaled = np.maximum(probabilities, 1e-12) ** (1 / temperature)
-    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
 
 
 def choose_trust(probabilities: Float[np.ndarray, "n 8"], truth: Int[np.ndarray, " n"]) -> tuple[float, float, float]:

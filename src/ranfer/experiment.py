@@ -31,11 +31,11 @@ from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.files import appearing, claimed, write_text
-from ranfer.protocol import has_learnt
 from ranfer.provenance import file_hash
 from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, cover, prepare
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
+from ranfer.training_record import has_learnt
 
 PREDICTIONS, COVERED, DONE = "predictions.csv", "occlusion.npz", "run.json"
 RULE = "majority"  # by which all runs are judged

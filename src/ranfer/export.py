@@ -19,8 +19,8 @@ from ranfer.checkpoint import FORMAT, Trained, load
 from ranfer.errors import CheckpointError
 from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
-from ranfer.protocol import learnt_by
 from ranfer.regions import names
+from ranfer.training_record import learnt_by, recorded
 from ranfer.vocab import NAMES
 
 OUTPUTS = ("probabilities", "mu", "nu", "weight", "representation", "boxes")
@@ -71,8 +71,8 @@ def load_mean(paths: Sequence[Path], backbone: str | None = None) -> Trained:
         }
     )
     known = sorted({learnt for trained in (*others, mean) for learnt in learnt_by(trained.description)})
-    told = mean.description.get("training")
-    training = {"training": {**told, "known": known}} if isinstance(told, dict) else {}
+    told = recorded(mean.description)
+    training = {"training": {**told, "known": known}} if told else {}
     mean.description |= training | {"mean_of": ["/".join(path.parts[-2:]) for path in paths]}
     return mean
 

@@ -7,15 +7,18 @@ list that holds the very ids of a published one.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from ranfer.data.subsets import FaceList
 from ranfer.evaluate import UNREADABLE, Evaluation, Group
+from ranfer.training_record import has_learnt, recorded
 from ranfer.vocab import Expression
 
 UNKNOWN = "unknown: not recorded in the model file"
+TRAINED_ON = "{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}"
 
 
 class PublishedFigure(NamedTuple):
@@ -120,10 +123,9 @@ def _augmentation(source: Mapping[str, Any]) -> str:
 
 def protocol(evaluation: Evaluation) -> Protocol:
     """The protocol of an evaluation, from what the model's file records of its training."""
-    training = evaluation.source.get("training") or {}
+    training = recorded(evaluation.source)
     predictions = str(evaluation.source.get("kind", "")).startswith("predictions")
     support = evaluation.whole.scores.confusion.sum(axis=1)
-    learnt = {key: training.get(key, "?") for key in ("dataset", "split", "faces", "label_rule", "sampling")}
     averaged = evaluation.source.get("mean_of")
     mean = f"; its weights are the mean of those of {', '.join(averaged)}" if averaged else ""
     origin = evaluation.dataset.origin
@@ -136,9 +138,7 @@ def protocol(evaluation: Evaluation) -> Protocol:
         sampling=f"every face of {origin} {evaluation.split} that the rule keeps, once"
         + (", except expressions that are not shared" if evaluation.shared.only else "")
         + (f", except {unread:,} that cannot be read" if unread else ""),
-        trained_on="{dataset} {split}, {faces} faces by the rule {label_rule}, {sampling}".format(**learnt) + mean
-        if training
-        else UNKNOWN,
+        trained_on=TRAINED_ON.format_map(defaultdict(lambda: "?", training)) + mean if training else UNKNOWN,
         drawn_over_in_training=f"{100 * training['drawn_over']:g} % of the faces"
         if "drawn_over" in training
         else UNKNOWN,
@@ -151,25 +151,11 @@ def protocol(evaluation: Evaluation) -> Protocol:
     )
 
 
-def learnt_by(source: Mapping[str, Any]) -> list[str]:
-    """What a model has learnt by its own description, as in ``ferplus train``: itself, or by what it started from."""
-    training = source.get("training")
-    if not isinstance(training, dict):  # of another program, or of a version that recorded nothing
-        return []
-    own = [f"{training.get('dataset')} {split}" for split in str(training.get("split")).split("+")]
-    return sorted({*own, *(training.get("known") or [])})
-
-
-def has_learnt(source: Mapping[str, Any], origin: str, split: str) -> bool:
-    """Whether a model has learnt this split of the dataset of this name, by its own description."""
-    return f"{origin} {split}" in learnt_by(source)
-
-
 def _stamps(evaluation: Evaluation) -> Iterator[str]:
     origin, split = evaluation.dataset.origin, evaluation.split
     groups = {split: evaluation.whole, **evaluation.subsets}
     for who, source in (("model", evaluation.source), ("other model", evaluation.against or {})):
-        training = source.get("training") or {}
+        training = recorded(source)
         chosen = training.get("epoch_chosen_on")
         if chosen == "test":
             yield f"The epoch of the {who} was chosen on the test split, which inflates every figure on it."

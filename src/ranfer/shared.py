@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ranfer.errors import ConfigError
+from ranfer.training_record import recorded
 from ranfer.vocab import SYNONYMS, Expression
 
 
@@ -15,7 +16,7 @@ def named_by(description: Mapping[str, Any]) -> dict[Expression, str]:
 
     One of ours has eight outputs, but those of classes that it never learnt mean nothing.
     """
-    names = (description.get("training") or {}).get("classes") or description.get("labels") or list(Expression)
+    names = recorded(description).get("classes") or description.get("labels") or list(Expression)
     return {SYNONYMS[key]: name.strip() for name in names if (key := name.strip().lower()) in SYNONYMS}
 
 

@@ -22,9 +22,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ranfer.augment import augment, draw_over, mix
 from ranfer.bars import Totals, progress_bars, showing
-from ranfer.calibration import fit_temperature, sharpen
 from ranfer.checkpoint import Trained, description, go_on_from, save_model, start_from
-from ranfer.config import DataConfig, TrainConfig
+from ranfer.config import TrainConfig
 from ranfer.cost import multiply_adds
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
@@ -34,13 +33,14 @@ from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learning_rate
-from ranfer.protocol import has_learnt, learnt_by
 from ranfer.provenance import file_hash, revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
 from ranfer.teachers import Teachers
+from ranfer.temperature import apply_temperature, fit_temperature
 from ranfer.training_faces import AT_ONCE, Faces, batches, divide, find_points, load_faces
-from ranfer.vocab import Expression, Progress, silent
+from ranfer.training_record import learnt_by, learnt_judges, training_record
+from ranfer.vocab import Progress, silent
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
@@ -111,7 +111,8 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
         was = go_on_from(model, config.initial)
         for line in differences(was.model_dump(mode="json"), config.model.model_dump(mode="json"), "model"):
             console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
-    record = training_record(config, dataset, learn, known)  # before teachers give every expression a share
+    # The record comes before teachers, which would give every expression a share.
+    record = training_record(config, dataset.origin, len(learn.samples), learn.classes, known)
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
         with showing(console) as bar:
@@ -201,23 +202,16 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
 
 def _require_unknown(config: TrainConfig, dataset: Dataset) -> list[str]:
     """What initial weights and teachers have learnt, as in ``ferplus train``: no face of it may choose the epoch."""
-    data, known = config.data, set[str]()
-    judges = data.learnt if data.held_out else (data.valid,)
+    known = set[str]()
     for path in config.taught_by:
         told = description(path)
         known.update(learnt_by(told))
-        clash = [f"{dataset.origin} {split}" for split in judges if has_learnt(told, dataset.origin, str(split))]
-        if clash and not (data.held_out and told["training"].get("epoch_chosen_on") == _chosen_on(data)):
+        if clash := learnt_judges(told, dataset.origin, config.data):
             raise ConfigError(
                 f"{path}: has learnt {clash[0]}, of which faces are to choose the epoch: take weights that have not, "
                 "or set data.valid=null"
             )
     return sorted(known)
-
-
-def _chosen_on(data: DataConfig) -> str:
-    part = f", fold {data.fold}" if data.fold else ""
-    return f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid or "none, the last"
 
 
 def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
@@ -230,31 +224,6 @@ def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss
     if by == "accuracy":
         return max(history, key=lambda past: past["valid_accuracy"])
     return min(history, key=lambda past: past["valid_log_loss"])
-
-
-def training_record(config: TrainConfig, dataset: Dataset, learn: Faces, known: Sequence[str]) -> dict[str, Any]:
-    """What a report must say of a run, for its figures to be compared: plain values, kept with the weights.
-
-    ``known``: what its initial weights and teachers have learnt.
-    """
-    data = config.data
-    return {
-        "dataset": dataset.origin,
-        "split": data.train,
-        "faces": len(learn.samples),
-        "classes": [str(e) for e in Expression if (learn.targets[:, e.column] > 0).any()],
-        "label_rule": data.label_rule,
-        "sampling": "balanced over expressions" if data.balanced else "each face once an epoch",
-        "drawn_over": config.augment.occlude,
-        "epoch_chosen_on": _chosen_on(data),
-        "pre_training": None if config.start is None else _short(config.start),
-        "teachers": [_short(path) for path in config.loss.teachers],
-        "known": list(known),
-    }
-
-
-def _short(path: Path) -> str:
-    return "/".join(path.parts[-2:])  # all checkpoints have one name, and their folders tell them apart
 
 
 def training_step(
@@ -317,7 +286,7 @@ def validate(model: RAN, faces: Faces) -> dict[str, float]:
     return {
         "valid_accuracy": float((probabilities.argmax(axis=1) == faces.expressions).mean()),
         "valid_temperature": temperature,
-        "valid_log_loss": float(log_losses(sharpen(probabilities, temperature), faces.expressions).mean()),
+        "valid_log_loss": float(log_losses(apply_temperature(probabilities, temperature), faces.expressions).mean()),
     }
 
 

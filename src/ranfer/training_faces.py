@@ -18,7 +18,7 @@ from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError
 from ranfer.face_regions import find_landmarks
 from ranfer.faces.attributes import AttributeModel
-from ranfer.vocab import Progress, Sample, silent
+from ranfer.vocab import Expression, Progress, Sample, silent
 
 AT_ONCE = 256  # faces of one call where a model only looks at them
 
@@ -38,6 +38,11 @@ class Faces:
     expressions: Int[np.ndarray, " n"]
     mapped: bool = False
     points: Float[Tensor, "n 5 2"] | None = None
+
+    @property
+    def classes(self) -> list[Expression]:
+        """The expressions that are part of a target."""
+        return [expression for expression in Expression if (self.targets[:, expression.column] > 0).any()]
 
     def on(self, device: torch.device) -> Faces:
         """These faces on a device; pixels that lie on the disk stay there, and go to the device batch by batch."""
