@@ -33,7 +33,7 @@ from ranfer.data import open_dataset, stack_faces
 from ranfer.data.attributes import read_attributes
 from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.occluders import Kind, draw_random, occlude
-from ranfer.optimizer import build_optimizer, decaying, learning_rate
+from ranfer.optimizer import build_optimizer, learning_rate, moving_average
 from ranfer.provenance import revision
 from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED
@@ -232,7 +232,7 @@ def main() -> None:
     net = AttributeNet().to(memory_format=torch.channels_last)
     if options.initial:
         start_from(net.backbone, options.initial, console)
-    average = AveragedModel(net, multi_avg_fn=decaying(0.998), use_buffers=True)
+    average = AveragedModel(net, multi_avg_fn=moving_average(0.998), use_buffers=True)
     config = OptimizerConfig(name="adamw", lr=0.002, weight_decay=0.05)
     optimizer, schedule = build_optimizer(net, config), ScheduleConfig(warmup=0.3)
     compiled = torch.compile(net, dynamic=False)

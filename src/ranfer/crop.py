@@ -20,8 +20,8 @@ def crop(maps: Float[Tensor, "b c h w"], boxes: Float[Tensor, "k r 4"], size: in
     """
     b, c, h, w = maps.shape
     k, r = boxes.shape[:2]
-    rows = _filter(boxes[..., 1], boxes[..., 3], h, size).to(maps.dtype)
-    columns = _filter(boxes[..., 0], boxes[..., 2], w, size).to(maps.dtype)
+    rows = _filter(boxes[..., 1], boxes[..., 3], h, size).to(maps.dtype)  # top and bottom
+    columns = _filter(boxes[..., 0], boxes[..., 2], w, size).to(maps.dtype)  # left and right
     lines = maps.permute(0, 2, 3, 1).reshape(b, h, w * c)
     lines = (rows.reshape(k, r * size, h) @ lines).reshape(b, r, size, w, c)
     return (columns[:, :, None] @ lines).permute(0, 1, 4, 2, 3)
@@ -30,12 +30,16 @@ def crop(maps: Float[Tensor, "b c h w"], boxes: Float[Tensor, "k r 4"], size: in
 def _filter(
     start: Float[Tensor, "k r"], stop: Float[Tensor, "k r"], length: int, size: int
 ) -> Float[Tensor, "k r size length"]:
-    """The weights with which each of ``size`` outputs takes from ``length`` pixels: triangles, normalised."""
-    step = (stop - start)[..., None] * (length / size)  # source pixels an output pixel
-    output = torch.arange(size, device=start.device, dtype=start.dtype) + 0.5
-    centre = (start[..., None] * length + output * step).clamp(0.5, length - 0.5)
+    """The weights with which each of ``size`` outputs takes from ``length`` pixels: triangles, normalised.
+
+    ``start`` and ``stop`` bound the regions along one axis, in fractions of the map.
+    """
+    step = (stop - start)[..., None] * (length / size)  # source pixels per output pixel
+    output = torch.arange(size, device=start.device, dtype=start.dtype) + 0.5  # middles, counted in output pixels
+    centre = start[..., None] * length + output * step  # the same, counted in source pixels
+    centre = centre.clamp(0.5, length - 0.5)  # beyond the border lies the border's pixel
     pixel = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
-    distance = (pixel - centre[..., None]).abs() / step.clamp(min=1.0)[..., None]
+    distance = (pixel - centre[..., None]).abs() / step.clamp(min=1.0)[..., None]  # wider where the region shrinks
     weight = (1 - distance).clamp(min=0)
     return weight / weight.sum(-1, keepdim=True)
 

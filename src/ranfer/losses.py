@@ -34,7 +34,7 @@ def region_biased(
     equation 6; in ``softmax`` attention mu comes after the softmax, as in the published code.
     """
     if mu.shape[1] == 1:
-        return mu.sum() * 0.0
+        return mu.sum() * 0.0  # there are no crops; a zero that gradients still flow through
     crops = mu[:, 1:]
     if mask is None:
         return (margin - (crops.amax(dim=1) - mu[:, 0])).clamp(min=0).mean()

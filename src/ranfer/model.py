@@ -60,21 +60,24 @@ class Attention(nn.Module):
         self, features: Float[Tensor, "b r d"], mask: Bool[Tensor, "b r"] | None = None
     ) -> tuple[Float[Tensor, "b p"], Float[Tensor, "b r"], Float[Tensor, "b r"], Float[Tensor, "b r"]]:
         """P, mu, nu, and the weights of the regions; a region that the mask leaves out counts nothing."""
-        if mask is not None:  # 0 times an infinite feature would still be felt
+        if mask is not None:  # a weight of 0 would not silence an infinite feature
             features = features.masked_fill(~mask[..., None], 0.0)
         mu = features.new_ones(features.shape[:2]) if mask is None else mask.to(features.dtype)
         nu = mu.clone()  # of its own, so that an exported file has both by name
         if self.self_attention is not None:
             mu = self._weigh(self.self_attention, features, mask)
-        mean = weighted_mean(features, mu)
+        mean = weighted_mean(features, mu)  # F_m
         if self.relation_attention is None:
             return mean, mu, nu, mu / mu.sum(dim=1, keepdim=True)
-        pairs = torch.cat([features, mean[:, None].expand_as(features)], dim=2)
+        pairs = torch.cat([features, mean[:, None].expand_as(features)], dim=2)  # [F_i ; F_m]
         nu = self._weigh(self.relation_attention, pairs, mask)
         weight = mu * nu
         return weighted_mean(pairs, weight), mu, nu, weight / weight.sum(dim=1, keepdim=True)
 
-    def _weigh(self, layer: nn.Linear, features: Tensor, mask: Tensor | None) -> Tensor:
+    def _weigh(
+        self, layer: nn.Linear, features: Float[Tensor, "b r f"], mask: Bool[Tensor, "b r"] | None
+    ) -> Float[Tensor, "b r"]:
+        """mu or nu, by its own layer: the sigmoid of a linear function of each region's features."""
         # The sigmoid, by way of its logarithm: runtimes round it to 1e-7 of one, and learnt nu may be as small as 1e-4.
         weights = (-softplus(-layer(features)[..., 0])).exp()
         if self.softmax:
@@ -83,7 +86,7 @@ class Attention(nn.Module):
 
 
 def weighted_mean(features: Float[Tensor, "b r d"], weights: Float[Tensor, "k r"]) -> Float[Tensor, "b d"]:
-    """Of each face's regions; with k = 1 all faces weigh theirs alike."""
+    """The mean of the features of each face's r regions by their weights; k is b, or 1 where all faces share these."""
     return (weights[..., None] * features).sum(dim=1) / weights.sum(dim=1, keepdim=True)
 
 
@@ -96,8 +99,8 @@ class RAN(nn.Module):
         super().__init__()
         self.config = config
         cropped = config.cut == "image" and config.regions.scheme != "none"
-        seen = (config.region_size if cropped else None) or config.resolution  # pixels of what the backbone sees
-        self.backbone = build_backbone(config.backbone, config.channels, seen)
+        side = (config.region_size if cropped else None) or config.resolution  # pixels of what the backbone sees
+        self.backbone = build_backbone(config.backbone, config.channels, side)
         self.cut = CUTS.index(config.cut)
         if self.cut >= len(self.backbone.steps):
             raise ConfigError(
@@ -127,17 +130,16 @@ class RAN(nn.Module):
         boxes = self.boxes if boxes is None else boxes
         if boxes is None:
             raise ConfigError(f"a model with {self.config.regions.scheme} regions needs the boxes of each face")
-        steps = self.backbone.steps
+        b, r = images.shape[0], boxes.shape[1]
         maps = (images - self.config.mean) / self.config.std
-        for step in steps[: self.cut]:
+        for step in self.backbone.steps[: self.cut]:  # once per face
             maps = step(maps)
-        b, r = maps.shape[0], boxes.shape[1]
         if self.config.regions.scheme != "none":
-            # One call sees the regions of all faces, so that its batch is (b r).
             maps = crop(maps, boxes, self.config.region_size or maps.shape[-1]).flatten(0, 1)
-        for step in steps[self.cut :]:
+        for step in self.backbone.steps[self.cut :]:  # once per region: those of all faces are one batch of (b r)
             maps = step(maps)
-        representation, mu, nu, weight = self.attention(maps.unflatten(0, (b, r)), mask)
+        features = maps.unflatten(0, (b, r))
+        representation, mu, nu, weight = self.attention(features, mask)
         return Output(self.fc(self.dropout(representation)), representation, mu, nu, weight)
 
     def judge(
@@ -189,16 +191,16 @@ class RAN(nn.Module):
         boxes: Float[Tensor, "k r 4"],
         mask: Bool[Tensor, "b r"] | None,
     ) -> Float[Tensor, "b 8"]:
-        """Logarithms of mean probabilities over two views; over six where those are unsure."""
+        """Logarithms of mean probabilities: over six views where the two of ``mean`` are unsure, else over these."""
         unsure = (mean.amax(dim=1) < math.log(SURE)).nonzero()[:, 0]
         if torch.compiler.is_exporting():
-            torch._check(unsure.shape[0] > 0)  # the tracer must choose; what it traces serves none of them, too
+            torch._check(unsure.shape[0] > 0)  # the tracer must assume some or none; its graph then serves both
         mask = None if mask is None else mask[unsure]
         boxes = boxes if len(boxes) == 1 else boxes[unsure]
         views = [turned(images, degrees)[unsure] for degrees in (TURN, -TURN)]
         logits = [self(view, boxes, mask).logits for view in views]
         logits += [self(view.flip(-1), mirrored(boxes), mask).logits for view in views]
-        six = mean_of([mean[unsure], mean[unsure], *logits])
+        six = mean_of([mean[unsure], mean[unsure], *logits])  # the mean of two views counts twice
         return mean.index_copy(0, unsure, six)
 
 

@@ -15,17 +15,23 @@ from ranfer.errors import ConfigError
 
 
 def learning_rate(schedule: ScheduleConfig, epochs: int, epoch: float) -> float:
-    """The factor on the learning rate after ``epoch`` epochs (a fraction counts steps): warm-up, then the schedule."""
-    length = epochs / schedule.part
+    """The factor on the learning rate after ``epoch`` of ``epochs`` epochs; a fraction counts the steps of one.
+
+    It rises linearly during the warm-up, and then falls by the schedule.
+    """
     if epoch < schedule.warmup:
-        return (epoch + 1e-3) / (schedule.warmup + 1e-3)
+        return (epoch + 1e-3) / (schedule.warmup + 1e-3)  # above 0 from the first step on
+    length = epochs / schedule.part  # epochs of the whole schedule, of which only a part may be run
     if schedule.name == "step":
         return schedule.factor ** sum(epoch >= step * length for step in schedule.steps)
-    return 0.5 * (1 + math.cos(math.pi * (epoch - schedule.warmup) / max(length - schedule.warmup, 1e-9)))
+    progress = (epoch - schedule.warmup) / max(length - schedule.warmup, 1e-9)
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW over groups of equal weight decay and rate; a rate of 0 freezes a weight.
+    """SGD or AdamW over groups of equal weight decay and learning rate.
+
+    Each group has its factor of the learning rate as ``group["scale"]``; weights with a factor of 0 are frozen.
 
     Raises:
         ConfigError: a prefix in ``lr_scale`` is that of no weight, or all weights are frozen.
@@ -38,41 +44,45 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
             )
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        scale = _scale(name, config)
-        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        scale = _lr_scale(name, config)
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0  # biases and normalisation have one dimension
         parameter.requires_grad_(scale > 0)
         if scale > 0:
             groups.setdefault((scale, decay), []).append(parameter)
     if not groups:
         raise ConfigError("optimizer.lr_scale: every weight is frozen, so that there is nothing to train")
-    described = [{"params": each, "scale": scale, "weight_decay": decay} for (scale, decay), each in groups.items()]
+    param_groups = [{"params": each, "scale": scale, "weight_decay": decay} for (scale, decay), each in groups.items()]
     if config.name == "adamw":
-        return torch.optim.AdamW(described, config.lr)
-    return torch.optim.SGD(described, config.lr, config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.AdamW(param_groups, config.lr)
+    return torch.optim.SGD(param_groups, config.lr, config.momentum, nesterov=config.momentum > 0)
 
 
-def _scale(name: str, config: OptimizerConfig) -> float:
+def _lr_scale(name: str, config: OptimizerConfig) -> float:
+    """The factor of a weight's learning rate: that of the longest prefix of its name."""
     prefixes = [prefix for prefix in config.lr_scale if name.startswith(prefix)]
     return config.lr_scale[max(prefixes, key=len)] if prefixes else 1.0
 
 
 def freeze_statistics(model: nn.Module, config: OptimizerConfig) -> None:
-    """Keep batch normalisation whose weights are frozen from following the batches; after ``model.train()``."""
+    """Keep the running statistics of batch normalisation with frozen weights; to be called after ``model.train()``."""
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and _scale(f"{name}.weight", config) == 0:
+        if isinstance(module, _BatchNorm) and _lr_scale(f"{name}.weight", config) == 0:
             module.eval()
 
 
-def decaying(decay: float) -> Any:
-    """Averaging that begins fast and slows down to ``decay``, so that the random start is soon forgotten."""
+def moving_average(decay: float) -> Any:
+    """The exponential moving average of weights, as ``multi_avg_fn`` of PyTorch's ``AveragedModel``.
+
+    The decay begins near 0 and rises to ``decay``, so that the random start is soon forgotten.
+    """
 
     @torch.no_grad()
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         now = min(decay, (1 + int(count)) / (10 + int(count)))
         for mean, value in zip(averaged, current, strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - now)
-            else:
+            else:  # counters of batches
                 mean.copy_(value)
 
-    return average
+    return update

@@ -31,9 +31,9 @@ FIXED7 = (
     Box(0.125, 0.0, 0.875, 0.75),  # centre-top
 )
 LANDMARKS = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
-MIRRORED = [1, 0, 2, 4, 3]  # where each of them stands in the mirror
-_NAMES = ("top left", "top right", "centre bottom", "centre .9", "centre .85")
-_NAMES7 = (*_NAMES[:4], "centre .8", "centre .75", "centre top")
+MIRRORED = [1, 0, 2, 4, 3]  # the order in which the mirror image has them
+_FIXED5_NAMES = ("top left", "top right", "centre bottom", "centre .9", "centre .85")
+_FIXED7_NAMES = (*_FIXED5_NAMES[:4], "centre .8", "centre .75", "centre top")
 
 
 def names(config: RegionsConfig) -> tuple[str, ...]:
@@ -47,9 +47,9 @@ def names(config: RegionsConfig) -> tuple[str, ...]:
         case "none":
             crops: tuple[str, ...] = ()
         case "fixed5":
-            crops = _NAMES
+            crops = _FIXED5_NAMES
         case "fixed7":
-            crops = _NAMES7
+            crops = _FIXED7_NAMES
         case "boxes":
             crops = tuple(f"box {i}" for i in range(1, len(config.boxes) + 1))
         case "random":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,7 +32,7 @@ from ranfer.files import claimed, spare
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
-from ranfer.optimizer import build_optimizer, decaying, freeze_statistics, learning_rate
+from ranfer.optimizer import build_optimizer, freeze_statistics, learning_rate, moving_average
 from ranfer.provenance import file_hash, revision
 from ranfer.regions import regions_of
 from ranfer.run_state import append_metrics, differences, restore, rewrite_metrics, write_state
@@ -87,49 +87,27 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     multiply_adds(config.model)  # or raise, before all faces are read
     dataset = open_dataset(config.data.source)
     known = _require_unknown(config, dataset)
-    to_learn, to_choose = divide(dataset, config.data)
-    with showing(console) as bar:
-        learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule, bar("reading faces"))
-    if len(learn.samples) < config.batch or config.batch % fabric.world_size:
-        raise ConfigError(
-            f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
-            f"a multiple of the {fabric.world_size} processes: --set batch=N"
-        )
-    if config.model.regions.scheme == "landmark":
-        with showing(console) as bar:
-            learn = replace(learn, points=find_points(learn, bar("finding landmarks")))
-    learn = learn.on(fabric.device)
-    valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
-    chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
-    console.print(f"{len(learn.samples):,} faces to learn from, {chosen_on}", highlight=False)
-
-    torch.manual_seed(config.seed)
-    model = RAN(config.model)
-    if config.model.backbone.initial is not None:
-        start_from(model.backbone, config.model.backbone.initial, console)
-    if config.initial is not None:
-        was = go_on_from(model, config.initial)
-        for line in differences(was.model_dump(mode="json"), config.model.model_dump(mode="json"), "model"):
-            console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
+    learn, valid, hashes = read_faces(config, dataset, fabric, console)
     # The record comes before teachers, which would give every expression a share.
     record = training_record(config, dataset.origin, len(learn.samples), learn.classes, known)
+
+    model = build_model(config, console).to(fabric.device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     teachers = Teachers(config.loss.teachers, config.model, fabric) if config.loss.teachers else None
     if teachers is not None and config.loss.teachers_see == "original":
         with showing(console) as bar:
             learn, teachers = replace(learn, targets=refined(learn, teachers, config, bar("asking the teachers"))), None
-    model = model.to(fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = (
-        AveragedModel(model, multi_avg_fn=decaying(config.ema), use_buffers=True) if config.ema is not None else None
-    )
+    average = None
+    if config.ema is not None:
+        average = AveragedModel(model, multi_avg_fn=moving_average(config.ema), use_buffers=True)
     optimizer = build_optimizer(model, config.optimizer)
-    teaching = {f"teacher {path}": file_hash(path) for path in config.loss.teachers}
+
     about = {
         "config": config.model_dump(mode="json"),
         "data_hash": {
-            "train": learn_hash,
-            "valid": valid_hash,
+            **hashes,
             "initial": file_hash(config.start) if config.start else None,
-            **teaching,
+            **{f"teacher {path}": file_hash(path) for path in config.loss.teachers},
         },
         "revision": revision(),
         "training": record,
@@ -141,47 +119,26 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     if lead:
         rewrite_metrics(out / METRICS, history)
     writer = SummaryWriter(str(out / "tensorboard"), purge_step=done + 1) if lead else None
+
     # All batches are of one size, so one compiled graph serves.
     network = cast(nn.Module, torch.compile(model, dynamic=False)) if config.compile else model
-    learner, optimizer = fabric.setup(network, optimizer)
-
+    network, optimizer = fabric.setup(network, optimizer)
+    learner = Learner(fabric, model, network, optimizer, average, teachers)
     steps = len(learn.samples) // config.batch
     with progress_bars(console) as bars:
         task = bars.add_task("", total=config.epochs * steps, completed=done * steps)
-        for epoch in range(done + 1, config.epochs + 1):
-            torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
-            started = time.perf_counter()
-            model.train()
-            freeze_statistics(model, config.optimizer)
-            total = Totals()
-            for step, chosen in enumerate(batches(learn, config, epoch, fabric.global_rank, fabric.world_size)):
-                rate = config.optimizer.lr * learning_rate(config.schedule, config.epochs, epoch - 1 + step / steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["scale"]
-                loss, right = training_step(learner, teachers, learn, chosen, config, epoch, fabric.device)
-                total.add(loss.item(), int(right.item()), len(chosen))
-                if not math.isfinite(total.last):
-                    raise LossError(_nan_message(learn, chosen, epoch, step, rate))
-                fabric.backward(loss)
-                if config.optimizer.clip is not None:
-                    fabric.clip_gradients(learner, optimizer, max_norm=config.optimizer.clip)
-                optimizer.step()
-                optimizer.zero_grad()
-                if average is not None:
-                    average.update_parameters(model)
-                bars.update(task, advance=1, description=f"epoch {epoch}/{config.epochs}  {total}")
-            seconds = time.perf_counter() - started
 
-            chosen_model = model if average is None else cast(RAN, average.module)
-            figures = validate(chosen_model, valid) if valid else {}
-            history.append({"epoch": epoch, "lr": rate, **total.figures(), **figures, "seconds": round(seconds, 2)})
+        def show(epoch: int, totals: Totals) -> None:
+            bars.update(task, advance=1, description=f"epoch {epoch}/{config.epochs}  {totals}")
+
+        for epoch in range(done + 1, config.epochs + 1):
+            started = time.perf_counter()
+            totals, rate = train_epoch(learner, learn, config, epoch, show)
+            seconds = time.perf_counter() - started
+            figures = validate(learner.kept, valid) if valid else {}
+            history.append({"epoch": epoch, "lr": rate, **totals.figures(), **figures, "seconds": round(seconds, 2)})
             if writer is not None:
-                said = about | {"epoch": epoch, "figures": figures, "train_label_rule": config.data.label_rule}
-                if best_of(history, config.choose_by) is history[-1]:
-                    settings = config.model_dump(mode="json", exclude={"model"})  # the model tells its own
-                    save_model(out / BEST, chosen_model, said | {"config": settings})
-                write_state(out / LAST, said | {"history": history}, model, average, optimizer)
-                append_metrics(out / METRICS, history[-1])
+                save_epoch(out, learner, config, about | {"epoch": epoch, "figures": figures}, history)
                 for name, value in history[-1].items():
                     writer.add_scalar(name, value, epoch)
                 writer.flush()
@@ -214,45 +171,47 @@ def _require_unknown(config: TrainConfig, dataset: Dataset) -> list[str]:
     return sorted(known)
 
 
-def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
-    """The epoch with the highest validation accuracy, or the lowest log loss; of several, the first.
+def read_faces(
+    config: TrainConfig, dataset: Dataset, fabric: lightning_fabric.Fabric, console: Console
+) -> tuple[Faces, Faces | None, dict[str, str | None]]:
+    """The faces to learn from, on the device; those that choose the epoch, if any do; and the hash of each.
 
-    Where none was validated, it is the last.
+    Raises:
+        ConfigError: a batch is more than all faces, or cannot be shared between the processes.
+        DataError: faces cannot be read, or the label rule keeps none.
     """
-    if "valid_accuracy" not in history[-1]:
-        return history[-1]
-    if by == "accuracy":
-        return max(history, key=lambda past: past["valid_accuracy"])
-    return min(history, key=lambda past: past["valid_log_loss"])
+    to_learn, to_choose = divide(dataset, config.data)
+    with showing(console) as bar:
+        learn, learn_hash = load_faces(config, dataset, to_learn, config.data.label_rule, bar("reading faces"))
+    if len(learn.samples) < config.batch or config.batch % fabric.world_size:
+        raise ConfigError(
+            f"batch: {config.batch} faces a step must be at most the {len(learn.samples)} that there are, and "
+            f"a multiple of the {fabric.world_size} processes: --set batch=N"
+        )
+    if config.model.regions.scheme == "landmark":
+        with showing(console) as bar:
+            learn = replace(learn, points=find_points(learn, bar("finding landmarks")))
+    valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
+    chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
+    console.print(f"{len(learn.samples):,} faces to learn from, {chosen_on}", highlight=False)
+    return learn.on(fabric.device), valid, {"train": learn_hash, "valid": valid_hash}
 
 
-def training_step(
-    learner: nn.Module,
-    teachers: Teachers | None,
-    faces: Faces,
-    chosen: Int[np.ndarray, " b"],
-    config: TrainConfig,
-    epoch: int,
-    device: torch.device,
-) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Loss of one batch, and how many faces the model gives their (mixed) target's top class."""
-    covered, targets = draw_over(faces.images(chosen).to(device), config.augment.occlude), faces.targets[chosen]
-    images = resize(covered.float() / 255, config.model.resolution)
-    images, points = augment(images, config.augment, None if faces.points is None else faces.points[chosen])
-    images, targets = mix(images, targets, config.augment)
-    regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})  # fresh random crops
-    ids = [faces.samples[i].id for i in chosen]
-    boxes, mask = regions_of(regions, ids, None if points is None else points.cpu().numpy())
-    present = None if mask is None else torch.from_numpy(mask).to(device)
-    images = images.contiguous(memory_format=torch.channels_last)
-    if teachers is not None:
-        targets = torch.lerp(targets, teachers(images), config.loss.teacher_share)
-    out = learner(images, torch.from_numpy(boxes).to(device), present)
-    weights = None if config.loss.class_weights is None else targets.new_tensor(config.loss.class_weights)
-    loss = cross_entropy(out.logits, targets, weights, config.loss.label_smoothing)
-    if config.loss.margin is not None:
-        loss = loss + region_biased(out.mu, config.loss.margin, present)
-    return loss, (out.logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
+def build_model(config: TrainConfig, console: Console) -> RAN:
+    """The network with the weights that it starts from: random ones of the seed, and those of the files in ``config``.
+
+    Raises:
+        CheckpointError: such a file cannot be read, or does not fit the network.
+    """
+    torch.manual_seed(config.seed)
+    model = RAN(config.model)
+    if config.model.backbone.initial is not None:
+        start_from(model.backbone, config.model.backbone.initial, console)
+    if config.initial is not None:
+        was = go_on_from(model, config.initial)
+        for line in differences(was.model_dump(mode="json"), config.model.model_dump(mode="json"), "model"):
+            console.print(f"{config.initial}: {line}", highlight=False, soft_wrap=True)
+    return model
 
 
 def refined(
@@ -269,6 +228,96 @@ def refined(
         said.append(teachers.refine(faces.images(part).to(faces.targets.device).float() / 255))
         progress(start + len(part), len(faces.samples))
     return torch.lerp(faces.targets, torch.cat(said), config.loss.teacher_share)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What learns: the model, and all that moves its weights.
+
+    network: the model as it is called in training, compiled and spread over the processes.
+    average: the moving average of its weights, or None.  teachers: those that are asked at each step, or None.
+    """
+
+    fabric: lightning_fabric.Fabric
+    model: RAN
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: AveragedModel | None
+    teachers: Teachers | None
+
+    @property
+    def kept(self) -> RAN:
+        """The model that is validated and saved: the average, where there is one."""
+        return self.model if self.average is None else cast(RAN, self.average.module)
+
+
+def train_epoch(
+    learner: Learner, faces: Faces, config: TrainConfig, epoch: int, show: Callable[[int, Totals], None]
+) -> tuple[Totals, float]:
+    """Learn the faces once, a step a batch; gives the means over the epoch, and the learning rate of its last step.
+
+    ``epoch`` counts from 1; ``show`` is called with it and the means so far, after each step.
+
+    Raises:
+        LossError: the loss is no longer a number.
+    """
+    fabric, optimizer = learner.fabric, learner.optimizer
+    torch.manual_seed(_epoch_seed(config.seed, epoch, fabric.global_rank))
+    learner.model.train()
+    freeze_statistics(learner.model, config.optimizer)
+    totals, steps = Totals(), len(faces.samples) // config.batch
+    for step, chosen in enumerate(batches(faces, config, epoch, fabric.global_rank, fabric.world_size)):
+        rate = config.optimizer.lr * learning_rate(config.schedule, config.epochs, epoch - 1 + step / steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        loss, right = training_step(learner.network, learner.teachers, faces, chosen, config, epoch, fabric.device)
+        totals.add(loss.item(), int(right.item()), len(chosen))
+        if not math.isfinite(totals.last):
+            raise LossError(_nan_message(faces, chosen, epoch, step, rate))
+        fabric.backward(loss)
+        if config.optimizer.clip is not None:
+            fabric.clip_gradients(learner.network, optimizer, max_norm=config.optimizer.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if learner.average is not None:
+            learner.average.update_parameters(learner.model)
+        show(epoch, totals)
+    return totals, rate
+
+
+def training_step(
+    network: nn.Module,
+    teachers: Teachers | None,
+    faces: Faces,
+    chosen: Int[np.ndarray, " b"],
+    config: TrainConfig,
+    epoch: int,
+    device: torch.device,
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Loss of one batch, and how many faces the model gives their (mixed) target's top class.
+
+    ``chosen`` are places in ``faces``; ``epoch`` gives ``random`` regions new crops each time.
+    """
+    # Occluders are drawn at the size that faces come in, and everything else happens at the network's resolution.
+    drawn = draw_over(faces.images(chosen).to(device), config.augment.occlude)
+    images = resize(drawn.float() / 255, config.model.resolution)
+    images, points = augment(images, config.augment, None if faces.points is None else faces.points[chosen])
+    images, targets = mix(images, faces.targets[chosen], config.augment)
+    images = images.contiguous(memory_format=torch.channels_last)
+    if teachers is not None:
+        targets = torch.lerp(targets, teachers(images), config.loss.teacher_share)
+
+    regions = config.model.regions.model_copy(update={"seed": config.model.regions.seed + epoch})
+    ids = [faces.samples[i].id for i in chosen]
+    boxes, mask = regions_of(regions, ids, None if points is None else points.cpu().numpy())
+    present = None if mask is None else torch.from_numpy(mask).to(device)
+    out = network(images, torch.from_numpy(boxes).to(device), present)
+
+    weights = None if config.loss.class_weights is None else targets.new_tensor(config.loss.class_weights)
+    loss = cross_entropy(out.logits, targets, weights, config.loss.label_smoothing)
+    if config.loss.margin is not None:
+        loss = loss + region_biased(out.mu, config.loss.margin, present)
+    return loss, (out.logits.argmax(dim=1) == targets.argmax(dim=1)).sum()
 
 
 def validate(model: RAN, faces: Faces) -> dict[str, float]:
@@ -288,6 +337,34 @@ def validate(model: RAN, faces: Faces) -> dict[str, float]:
         "valid_temperature": temperature,
         "valid_log_loss": float(log_losses(apply_temperature(probabilities, temperature), faces.expressions).mean()),
     }
+
+
+def save_epoch(
+    out: Path, learner: Learner, config: TrainConfig, about: Mapping[str, Any], history: Sequence[dict[str, Any]]
+) -> None:
+    """Write the model, if the last epoch of the history is the best; then what a run resumes from; then its metrics.
+
+    In this order nothing is lost: a run that is stopped before the state does the epoch again, and one that is stopped
+    after it brings the metrics in line with it when it resumes.
+    """
+    said = {**about, "train_label_rule": config.data.label_rule}
+    if best_of(history, config.choose_by) is history[-1]:
+        settings = config.model_dump(mode="json", exclude={"model"})  # the model tells its own
+        save_model(out / BEST, learner.kept, said | {"config": settings})
+    write_state(out / LAST, said | {"history": history}, learner.model, learner.average, learner.optimizer)
+    append_metrics(out / METRICS, history[-1])
+
+
+def best_of(history: Sequence[dict[str, Any]], by: Literal["accuracy", "log_loss"]) -> dict[str, Any]:
+    """The epoch with the highest validation accuracy, or the lowest log loss; of several, the first.
+
+    Where none was validated, it is the last.
+    """
+    if "valid_accuracy" not in history[-1]:
+        return history[-1]
+    if by == "accuracy":
+        return max(history, key=lambda past: past["valid_accuracy"])
+    return min(history, key=lambda past: past["valid_log_loss"])
 
 
 def _epoch_seed(*numbers: int) -> int:
