@@ -77,6 +77,7 @@ def test_what_a_model_file_does_not_record_is_said_to_be_unknown(rafdb):
         ({"split": "valid+train"}, "train", "was trained on faces of train; "),
         ({"split": "x", "known": ["rafdb x", "rafdb train"]}, "train", "was trained on faces of train; "),
         ({"epoch_chosen_on": "test"}, "test", "chosen on the test split"),
+        ({"epoch_chosen_on": "test; valid"}, "test", "chosen on the test split"),
         ({"split": "x", "epoch_chosen_on": "train"}, "train", "chosen on these same faces"),
         ({}, "train", "was trained on faces of train; "),
     ],

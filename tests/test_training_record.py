@@ -3,7 +3,15 @@
 import pytest
 
 from ranfer.config import DataConfig, TrainConfig
-from ranfer.training_record import chosen_on, has_learnt, learnt_by, learnt_judges, recorded, training_record
+from ranfer.training_record import (
+    chosen_on,
+    has_learnt,
+    learnt_by,
+    learnt_judges,
+    record_of_mean,
+    recorded,
+    training_record,
+)
 from ranfer.vocab import Expression
 
 
@@ -48,3 +56,15 @@ def test_held_out_faces_are_new_to_a_model_that_left_the_same_ones_out():
     assert learnt_judges(description(), "ferplus", data) == ["ferplus train"]
     elsewhere = description("affectnet", known=["ferplus train"], held_out=0.2, fold=1)
     assert learnt_judges(elsewhere, "ferplus", data) == ["ferplus train"]
+
+
+def test_a_mean_of_weights_owes_to_the_faces_of_all():
+    test, held = description(valid="test", choose_on_test=True), description(train="train+valid", held_out=0.2)
+    merged = record_of_mean([test, held])
+    assert merged["split"] == "train+valid"
+    assert merged["epoch_chosen_on"] == "test; 0.2 of train+valid, held out"
+    data = DataConfig(train="train+valid", held_out=0.2)
+    assert learnt_judges(held, "ferplus", data) == []
+    assert learnt_judges({"training": merged}, "ferplus", data) == ["ferplus train", "ferplus valid"]
+    assert learnt_by({"training": record_of_mean([held, {}])}) == ["ferplus train", "ferplus valid"]
+    assert record_of_mean([{}, {}]) == {}

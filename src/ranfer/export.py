@@ -20,7 +20,7 @@ from ranfer.errors import CheckpointError
 from ranfer.model import RAN
 from ranfer.onnx_file import example_faces, write_onnx
 from ranfer.regions import names
-from ranfer.training_record import learnt_by, recorded
+from ranfer.training_record import record_of_mean
 from ranfer.vocab import NAMES
 
 OUTPUTS = ("probabilities", "mu", "nu", "weight", "representation", "boxes")
@@ -50,7 +50,7 @@ class Graph(nn.Module):
 
 
 def load_mean(paths: Sequence[Path], backbone: str | None = None) -> Trained:
-    """The model of a file, or one whose weights are the mean of several; what it tells of itself is that of the last.
+    """The model of a file, or one whose weights are the mean of several; it tells of itself what the last does.
 
     ``backbone`` as in :func:`ranfer.checkpoint.load`.
 
@@ -70,10 +70,9 @@ def load_mean(paths: Sequence[Path], backbone: str | None = None) -> Trained:
             for name, like in states[-1].items()
         }
     )
-    known = sorted({learnt for trained in (*others, mean) for learnt in learnt_by(trained.description)})
-    told = recorded(mean.description)
-    training = {"training": {**told, "known": known}} if told else {}
-    mean.description |= training | {"mean_of": ["/".join(path.parts[-2:]) for path in paths]}
+    if record := record_of_mean([trained.description for trained in (*others, mean)]):
+        mean.description["training"] = record
+    mean.description["mean_of"] = ["/".join(path.parts[-2:]) for path in paths]
     return mean
 
 

@@ -24,7 +24,7 @@ class TrainingRecord(TypedDict, total=False):
     label_rule: str
     sampling: str
     drawn_over: float  # share of the faces that get synthetic occlusion
-    epoch_chosen_on: str  # see :func:`chosen_on`
+    epoch_chosen_on: str  # see :func:`chosen_on`; of a mean of weights several, joined by "; "
     pre_training: str | None  # the file that it started from
     teachers: list[str]
     known: list[str]  # what start and teachers have learnt, as :func:`learnt_by` tells it
@@ -65,6 +65,20 @@ def chosen_on(data: DataConfig) -> str:
     return f"{data.held_out:g} of {data.train}, held out{part}" if data.held_out else data.valid or "none, the last"
 
 
+def record_of_mean(descriptions: Sequence[Mapping[str, Any]]) -> TrainingRecord:
+    """The record of a model whose weights are the mean of those of several: the last one's, and what concerns all.
+
+    It knows what they have learnt, and its epochs are chosen on all that chose theirs.
+    """
+    records = [recorded(description) for description in descriptions]
+    merged = cast(TrainingRecord, dict(records[-1]))
+    if known := sorted({learnt for description in descriptions for learnt in learnt_by(description)}):
+        merged["known"] = known
+    if chosen := dict.fromkeys(record["epoch_chosen_on"] for record in records if "epoch_chosen_on" in record):
+        merged["epoch_chosen_on"] = "; ".join(chosen)
+    return merged
+
+
 def recorded(description: Mapping[str, Any]) -> TrainingRecord:
     """The record in the description of a weights file; empty where there is none."""
     training = description.get("training")
@@ -74,9 +88,9 @@ def recorded(description: Mapping[str, Any]) -> TrainingRecord:
 def learnt_by(description: Mapping[str, Any]) -> list[str]:
     """What a model has learnt by its own description, as in ``ferplus train``: itself, or by what it started from."""
     record = recorded(description)
-    if not record:
-        return []
-    own = [f"{record.get('dataset')} {split}" for split in str(record.get("split")).split("+")]
+    own = (
+        [f"{record['dataset']} {split}" for split in str(record.get("split")).split("+")] if "dataset" in record else []
+    )
     return sorted({*own, *(record.get("known") or [])})
 
 
