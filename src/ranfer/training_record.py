@@ -88,10 +88,8 @@ def recorded(description: Mapping[str, Any]) -> TrainingRecord:
 def learnt_by(description: Mapping[str, Any]) -> list[str]:
     """What a model has learnt by its own description, as in ``ferplus train``: itself, or by what it started from."""
     record = recorded(description)
-    own = (
-        [f"{record['dataset']} {split}" for split in str(record.get("split")).split("+")] if "dataset" in record else []
-    )
-    return sorted({*own, *(record.get("known") or [])})
+    splits = str(record.get("split")).split("+") if "dataset" in record else []
+    return sorted({*(f"{record['dataset']} {split}" for split in splits), *(record.get("known") or [])})
 
 
 def has_learnt(description: Mapping[str, Any], origin: str, split: str) -> bool:
