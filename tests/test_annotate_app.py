@@ -292,13 +292,16 @@ def test_two_windows_of_one_annotator_do_not_overwrite_each_other(study):
     assert "answered in another window" in anna.say("face01", "upper", status=409)["error"]
 
 
-def test_names_and_faces_that_make_no_sense_are_refused(study, faces):
+def test_names_and_faces_that_make_no_sense_are_refused(study, faces, monkeypatch):
     for people in (((), ()), (("anna", "anna"), ()), (("anna",), ("anna",)), ((" ",), ())):
         with pytest.raises(ConfigError, match="expected at least one name"):
             study(*people)
     Client(study(), "anna").say("face01", "none")
+    closed = []
+    monkeypatch.setattr("ranfer.annotate.study.Store.close", lambda store: closed.append(store))
     with pytest.raises(ConfigError, match="anna: was annotator before"):
         study(("ben",), ("anna",))
+    assert len(closed) == 1
     (faces / "list.txt").write_text("face01\nface99\n")
     with pytest.raises(DataError, match="face99"):
         study(faces=faces / "list.txt")

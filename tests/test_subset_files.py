@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
 from layouts import write_folder
+from ranfer.cli import app
 from ranfer.data import open_dataset
 from ranfer.data.attributes import from_line, merge_answers, read_attributes, to_line, write_attributes
 from ranfer.data.dataset import Dataset
 from ranfer.data.drawn import write_ferplus
-from ranfer.data.exchange import export_subsets, open_source
+from ranfer.data.exchange import FORMATS, export_subsets, open_source
 from ranfer.data.labelstudio import read_labelstudio
 from ranfer.data.rules import LabelledFace, Subset, rules
 from ranfer.data.subset_files import write_list
@@ -145,6 +147,28 @@ def drawn(tmp_path_factory):
     }
     write_attributes(folder / "attributes.jsonl", records, {"model": "none"})
     return dataset, folder / "attributes.jsonl"
+
+
+def test_an_unknown_format_is_refused_and_the_command_names_all(drawn, tmp_path):
+    dataset, path = drawn
+    found = open_source(path, dataset, "test")
+    for formats, message in ((["csv", "xls"], "no format is called 'xls'; there are manifest"), ([], "expected some")):
+        with pytest.raises(ConfigError, match=message):
+            export_subsets(found, tmp_path / "out", formats)
+    assert not (tmp_path / "out").exists()
+    command = get_command(app).commands["annotate"].commands["export"]
+    (option,) = (option for option in command.params if option.name == "formats")
+    assert f"Any of {', '.join(FORMATS)}," in option.help
+
+
+def test_all_files_are_told_and_none_takes_the_place_of_what_is_read(drawn, tmp_path):
+    dataset, path = drawn
+    found = open_source(path, dataset, "test")
+    files = export_subsets(found, tmp_path, list(FORMATS))
+    assert sorted(files) == sorted(tmp_path.iterdir())
+    assert tmp_path / "labelstudio.xml" in files
+    with pytest.raises(ConfigError, match=r"labelstudio.xml: is read here"):
+        export_subsets(found._replace(path=tmp_path / "labelstudio.xml"), tmp_path, ["labelstudio"])
 
 
 def test_manifests_lists_csv_and_coco_name_the_faces_of_each_subset(drawn, tmp_path):

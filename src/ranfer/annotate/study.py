@@ -114,10 +114,7 @@ def open_study(
         DataError: files that cannot be read or name other faces; ids that are not valid text; gold without answers.
     """
     names = [*annotators, *adjudicators]
-    if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
-        raise ConfigError("--annotator, --adjudicator: expected at least one name, each once")
-    if odd := [repr(name) for name in names if len(name) > LONGEST_NAME or not _is_text(name)]:
-        raise ConfigError(f"--annotator, --adjudicator: expected text of at most {LONGEST_NAME} letters, got {odd[0]}")
+    _check_names(names)
     if order == "uncertain" and prefill is None:
         raise ConfigError("--order uncertain: needs --prefill; add --blind to hide its answers")
     samples = dataset.split(split)
@@ -143,11 +140,13 @@ def open_study(
     estimates = told(prefill)
     about = {"data": dataset.title, "split": split, "attributes": [q.name for q in questions]}
     store = Store(database)
-    secret = store.begin_study(about)
-    for name in names:
-        decides = name in adjudicators
-        if store.standing(name, final=not decides):
-            raise ConfigError(f"{name}: was {'annotator' if decides else 'adjudicator'} before; roles cannot change")
+    try:
+        secret = store.begin_study(about)
+        for name in names:
+            _check_role(store, name, name in adjudicators)
+    except BaseException:
+        store.close()
+        raise
     people = [
         Person(name, name in adjudicators, hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest())
         for name in names
@@ -159,6 +158,18 @@ def _plain(answer: Answer) -> dict[str, Any]:
     """What the page shows of an answer."""
     told = ("ticket", "annotator", "status", "said", "note", "seconds")
     return {name: getattr(answer, name) for name in told}
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise ConfigError("--annotator, --adjudicator: expected at least one name, each once")
+    if odd := [repr(name) for name in names if len(name) > LONGEST_NAME or not _is_text(name)]:
+        raise ConfigError(f"--annotator, --adjudicator: expected text of at most {LONGEST_NAME} letters, got {odd[0]}")
+
+
+def _check_role(store: Store, name: str, adjudicator: bool) -> None:
+    if store.standing(name, final=not adjudicator):
+        raise ConfigError(f"{name}: was {'annotator' if adjudicator else 'adjudicator'} before; roles cannot change")
 
 
 def _is_text(name: str) -> bool:

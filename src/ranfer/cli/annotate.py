@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ranfer.data.dataset import Dataset
     from ranfer.intervals import Figure
 
-FORMATS = ("manifest", "lists", "csv", "coco", "labelstudio", "attributes")
 annotate = typer.Typer(no_args_is_help=True, help="Pose and occlusion of faces, and the subsets that they make.")
 
 
@@ -73,7 +72,8 @@ def export(
     split: Annotated[str, typer.Option(help="Split whose faces are taken; a manifest or list names its own.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     formats: Annotated[
-        str, typer.Option("--format", help=f"Any of {', '.join(FORMATS)}, joined by commas.")
+        str,
+        typer.Option("--format", help="Any of manifest, lists, csv, coco, labelstudio, attributes, joined by commas."),
     ] = "manifest",
     threshold: Annotated[
         list[str] | None,
@@ -92,13 +92,10 @@ def export(
 ) -> None:
     """Write subsets (pose over 30 and 45, each occlusion, any, none) as manifests, lists, CSV, COCO or Label Studio."""
     from ranfer.data import open_dataset
-    from ranfer.data.exchange import export_subsets, open_source
+    from ranfer.data.exchange import check_formats, export_subsets, open_source
 
     chosen = [name.strip() for name in formats.split(",") if name.strip()]
-    if not chosen:
-        raise ConfigError(f"--format: expected some of {', '.join(FORMATS)}")
-    if unknown := [name for name in chosen if name not in FORMATS]:
-        raise ConfigError(f"--format: no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
+    check_formats(chosen)
     limits = _thresholds(threshold or [])
     dataset = open_dataset(data)
     database = _is_database(source)

@@ -7,13 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ranfer.data.attributes import AttributesFile, read_attributes, write_attributes
+from ranfer.data.attributes import AttributesFile, about_path, read_attributes, write_attributes
 from ranfer.data.dataset import Dataset, spare_data
-from ranfer.data.labelstudio import read_labelstudio, write_labelstudio
+from ranfer.data.labelstudio import CONFIG, read_labelstudio, write_labelstudio
 from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
 from ranfer.data.subsets import read_list
 from ranfer.errors import ConfigError
+from ranfer.files import write_text
+
+# What writes each file; it gives a line for each face that it leaves out.
+Writers = dict[Path, Callable[[Path], list[str] | None]]
 
 
 class Source(NamedTuple):
@@ -59,42 +63,87 @@ def _unread(attributes: AttributesFile) -> list[str]:
     return [f"{attributes.path}: {face} has no attributes: {why}" for face, why in attributes.errors.items()]
 
 
+def check_formats(names: Sequence[str]) -> None:
+    """Refuse formats that there are not.
+
+    Raises:
+        ConfigError: a name is none of ``FORMATS``, or there are no names.
+    """
+    if not names:
+        raise ConfigError(f"--format: expected some of {', '.join(FORMATS)}")
+    if unknown := [name for name in names if name not in FORMATS]:
+        raise ConfigError(f"--format: no format is called {unknown[0]!r}; there are {', '.join(FORMATS)}")
+
+
 def export_subsets(
     found: Source, folder: Path, formats: Sequence[str], surprises: list[str] | None = None
 ) -> list[Path]:
     """Write the subsets in each of the formats; gives the files, each of which appears by rename.
 
     ``manifest`` and ``lists``: a file a subset, ``NAME.jsonl`` and ``NAME.txt``. ``csv``, ``coco``, ``labelstudio`` and
-    ``attributes``: one for all faces. ``surprises`` takes a line for each face that a format leaves out.
+    ``attributes``: one for all faces; ``labelstudio`` has the labelling interface beside it. ``surprises`` takes a line
+    for each face that a format leaves out.
 
     Raises:
-        ConfigError: a file would take the place of one that was read, or a format names pictures where the faces
-            lie in a cache.
+        ConfigError: an unknown format, a file would take the place of one that was read, or a format names pictures
+            where the faces lie in a cache.
         DataError: a format that cannot tell of these faces.
     """
-    _, dataset, faces, subsets, about, _ = found
+    check_formats(formats)
+    dataset = found.dataset
     if dataset.cache is not None and (of_pictures := {"coco", "labelstudio"}.intersection(formats)):
         raise ConfigError(
             f"--format {', '.join(sorted(of_pictures))}: names pictures, and the faces of {dataset.path} lie in a "
             "cache; name as --data what it was prepared from"
         )
-    writers: dict[Path, Callable[[Path], list[str] | None]] = {}
-    if "manifest" in formats:
-        writers |= {folder / f"{subset.name}.jsonl": partial(write_manifest, subset) for subset in subsets}
-    if "lists" in formats:
-        writers |= {folder / f"{subset.name}.txt": partial(write_list, subset) for subset in subsets}
-    if "csv" in formats:
-        writers[folder / "faces.csv"] = partial(write_csv, faces, subsets)
-    if "coco" in formats:
-        writers[folder / "coco.json"] = partial(write_coco, dataset, faces, subsets)
-    if "labelstudio" in formats:
-        writers[folder / "labelstudio.json"] = partial(write_labelstudio, dataset, faces)
-    if "attributes" in formats:
-        records = {face.sample.id: face.attributes for face in faces}
-        writers[folder / "attributes.jsonl"] = lambda path: write_attributes(path, records, about)
+    writers: Writers = {}
+    for name in formats:
+        writers |= FORMATS[name](found, folder)
     spare_data(writers, dataset, [found.path])
     for path, write in writers.items():
         left_out = write(path)
         if surprises is not None:
             surprises += left_out or ()
     return list(writers)
+
+
+def _manifest(found: Source, folder: Path) -> Writers:
+    return {folder / f"{subset.name}.jsonl": partial(write_manifest, subset) for subset in found.subsets}
+
+
+def _lists(found: Source, folder: Path) -> Writers:
+    return {folder / f"{subset.name}.txt": partial(write_list, subset) for subset in found.subsets}
+
+
+def _csv(found: Source, folder: Path) -> Writers:
+    return {folder / "faces.csv": partial(write_csv, found.faces, found.subsets)}
+
+
+def _coco(found: Source, folder: Path) -> Writers:
+    return {folder / "coco.json": partial(write_coco, found.dataset, found.faces, found.subsets)}
+
+
+def _labelstudio(found: Source, folder: Path) -> Writers:
+    return {
+        folder / "labelstudio.json": partial(write_labelstudio, found.dataset, found.faces),
+        folder / "labelstudio.xml": lambda path: write_text(path, CONFIG),
+    }
+
+
+def _attributes(found: Source, folder: Path) -> Writers:
+    records = {face.sample.id: face.attributes for face in found.faces}
+    file = folder / "attributes.jsonl"
+    return {
+        file: lambda path: write_attributes(path, records, found.about),
+        about_path(file): lambda path: None,  # comes with it
+    }
+
+
+FORMATS: Mapping[str, Callable[[Source, Path], Writers]] = {
+    "manifest": _manifest,
+    "lists": _lists,
+    "csv": _csv,
+    "coco": _coco,
+    "labelstudio": _labelstudio,
+    "attributes": _attributes,
+}

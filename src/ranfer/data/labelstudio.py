@@ -34,7 +34,7 @@ CONFIG = f"""<View>
 
 
 def write_labelstudio(dataset: Dataset, faces: Sequence[LabelledFace], path: Path) -> None:
-    """A task a face, to be imported into a project whose labelling interface is :data:`CONFIG`, written beside it.
+    """A task a face, to be imported into a project whose labelling interface is :data:`CONFIG`.
 
     Pictures are named relative to the data, as Label Studio's local files: a zip has to be unpacked there.
     """
@@ -53,7 +53,6 @@ def write_labelstudio(dataset: Dataset, faces: Sequence[LabelledFace], path: Pat
             }
         )
     write_text(path, json.dumps(tasks, indent=1) + "\n")
-    write_text(path.with_suffix(".xml"), CONFIG)
 
 
 def _results(attributes: Attributes) -> list[dict[str, Any]]:
