@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from ranfer.errors import ConfigError
-from ranfer.vocab import Box
+from ranfer.vocab import Box, LabelRule
 
 S = TypeVar("S", bound="Settings")
 
@@ -64,6 +64,9 @@ class BackboneConfig(Settings):
     initial: Path | None = None  # weights to start from: safetensors, a PyTorch state dict, or an exported ONNX file
 
 
+Cut = Literal["image", "stem", "stage1", "stage2", "stage3"]  # in the order of a backbone's steps
+
+
 class ModelConfig(Settings):
     """A Region Attention Network, or with ``attention: none`` its baseline."""
 
@@ -74,7 +77,7 @@ class ModelConfig(Settings):
     mean: float = 0.5  # of pixels in [0, 1]
     std: float = Field(0.25, gt=0)
     regions: RegionsConfig = RegionsConfig()
-    cut: Literal["image", "stem", "stage1", "stage2", "stage3"] = "image"  # where regions are cut out
+    cut: Cut = "image"  # where regions are cut out
     region_size: Pixels | None = None  # pixels of a region there; None: as large as what it is cut from
     attention: Literal["none", "average", "self", "relation"] = "relation"
     normalization: Literal["ratio", "softmax"] = "ratio"  # the equations, or the published code
@@ -118,7 +121,7 @@ class DataConfig(Settings):
     held_out: float = Field(0.0, ge=0, lt=1)  # this share of the training faces chooses the epoch, instead of ``valid``
     fold: int = Field(0, ge=0)  # which such share, from 0: runs over all 1 / held_out of them cross-validate
     choose_on_test: bool = False  # let ``valid: test`` choose it; every report of the model will say so
-    label_rule: Literal["majority", "probability", "distribution"] = "distribution"  # of the training targets
+    label_rule: LabelRule = "distribution"  # of the training targets
     balanced: bool = False  # draw training faces so that every expression comes equally often
 
     @field_validator("balanced", mode="before")

@@ -8,7 +8,7 @@ published code does, passing mu and nu once more through a softmax over regions.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -17,13 +17,12 @@ from torch.nn.functional import softplus
 
 from ranfer.augment import move
 from ranfer.backbones import build_backbone
-from ranfer.config import ModelConfig
+from ranfer.config import Cut, ModelConfig
 from ranfer.crop import crop, from_bytes, resize
 from ranfer.errors import ConfigError
 from ranfer.regions import fixed_regions
 from ranfer.vocab import Expression
 
-CUTS = ("image", "stem", "stage1", "stage2", "stage3")
 TURN = 8.0  # degrees; from 4 to 12 all were measured to help alike
 SURE = 0.65  # probability from which on four more views were measured to change no answer
 
@@ -101,7 +100,7 @@ class RAN(nn.Module):
         cropped = config.cut == "image" and config.regions.scheme != "none"
         side = (config.region_size if cropped else None) or config.resolution  # pixels of what the backbone sees
         self.backbone = build_backbone(config.backbone, config.channels, side)
-        self.cut = CUTS.index(config.cut)
+        self.cut = get_args(Cut).index(config.cut)
         if self.cut >= len(self.backbone.steps):
             raise ConfigError(
                 f"backbone {config.backbone.name} has no steps to cut between: only cut: image is possible"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +37,7 @@ class Expression(StrEnum):
 
 
 NAMES = [expression.value for expression in Expression]
+LabelRule = Literal["majority", "probability", "distribution"]  # see :func:`ranfer.data.labels.label`
 
 Progress = Callable[[int, int], None]  # called with how much is done, and how much there is
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from ranfer.errors import ConfigError, DataError
-from ranfer.vocab import Expression, Sample
+from ranfer.vocab import Expression, LabelRule, Sample
 
-RULES = ("majority", "probability", "distribution")
+RULES: tuple[str, ...] = get_args(LabelRule)
 EIGHT = len(Expression)
 MOST_VOTES = 2**31 - 1  # of a class; sums of votes stay in 64 bits
 UNLABELLED = "unlabelled"  # why a face without any vote is left out
