@@ -30,4 +30,4 @@ def block(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     shape = np.array([(1 - x, 1 - y), (x, 1 - y), (x, y), (1 - x, y)])
     if rng.random() < 0.3:
         shape = arc(0.5, 0.5, across, down)
-    pen.area(turned(shape, rng.uniform(-30, 30), 1.0, (0.5, 0.5)), look.cloth(rng))
+    pen.area(turned(shape, rng.uniform(-30, 30), (0.5, 0.5)), look.cloth(rng))
