@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ranfer.annotate.store import Answer, ConflictError, Store, UnknownAnswerError, is_database
-from ranfer.errors import ConfigError, DataError
+from ranfer.annotate.store import Answer, Store, is_database
+from ranfer.errors import ConfigError, ConflictError, DataError, UnknownAnswerError
 
 ABOUT = {"data": "folder:faces", "split": "all", "attributes": ["occlusion"]}
 

@@ -34,7 +34,7 @@ from ranfer.config import (
 from ranfer.data import open_dataset, stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
-from ranfer.errors import CheckpointError, ConfigError, DataError, RanferError
+from ranfer.errors import CheckpointError, ConfigError, DataError, LossError, RanferError
 from ranfer.evaluate import labelled
 from ranfer.faces.attributes import AttributeModel
 from ranfer.files import claimed
@@ -294,7 +294,7 @@ def test_a_teacher_that_sees_other_faces_than_the_learner_is_refused(settings, t
 
 
 def test_a_loss_that_is_no_number_says_where_and_what_to_try(settings, tmp_path):
-    with pytest.raises(training.LossError, match=r"epoch 1, step \d+ .*Try a smaller optimizer.lr"):
+    with pytest.raises(LossError, match=r"epoch 1, step \d+ .*Try a smaller optimizer.lr"):
         training.train(settings("optimizer.lr=1e30"), tmp_path / "run", quiet())
 
 

@@ -22,3 +22,15 @@ class ImageError(DataError):
 
 class CheckpointError(RanferError):
     """A weights file that is truncated, of another kind, or of another configuration."""
+
+
+class LossError(RanferError):
+    """The loss of a training run became NaN or infinite; the message says where, and what to try."""
+
+
+class ConflictError(DataError):
+    """An answer to a face that has another answer by now, from another window."""
+
+
+class UnknownAnswerError(DataError):
+    """An answer that its annotator never gave, or to a face that is not asked."""

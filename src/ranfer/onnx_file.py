@@ -128,7 +128,9 @@ def round_weights(model: nn.Module) -> None:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of a file that :func:`write_onnx` wrote, as float32 and by their names there, and its metadata.
+    """The weights of a file that :func:`write_onnx` wrote, as float32, and its metadata.
+
+    Their names are those of the network: without ``model.`` before, and without what marks weights stored as float16.
 
     Raises:
         CheckpointError: missing, or no ONNX file.

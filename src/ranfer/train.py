@@ -27,7 +27,7 @@ from ranfer.config import TrainConfig
 from ranfer.cost import multiply_adds
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
-from ranfer.errors import ConfigError, RanferError
+from ranfer.errors import ConfigError, LossError
 from ranfer.files import claimed, spare
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
@@ -45,10 +45,6 @@ from ranfer.vocab import Progress, silent
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
 
 
-class LossError(RanferError):
-    """The loss became NaN or infinite; the message says where, and what to try."""
-
-
 def train(config: TrainConfig, out: Path, console: Console, resume: bool = False) -> Path:
     """Train, and leave in ``out`` the best and the last checkpoint, ``metrics.jsonl`` and TensorBoard's events.
 
@@ -63,6 +59,7 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
         ConfigError: ``out`` holds a run already and ``resume`` is False, another process trains there, settings that
             do not go together, or a network that cannot learn from faces of this size.
         CheckpointError: the state to resume is truncated or of other settings, or a checkpoint cannot be written.
+        DataError: faces cannot be read, or the label rule keeps none of a split.
         LossError: the loss is no longer a number.
     """
     out.mkdir(parents=True, exist_ok=True)

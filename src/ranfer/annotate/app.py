@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException as PlainHTTPException
 
 from ranfer.annotate.queue import Queue
-from ranfer.annotate.store import Answer, ConflictError, Status, UnknownAnswerError
+from ranfer.annotate.store import Answer, Status
 from ranfer.annotate.study import Person, Study
-from ranfer.errors import ImageError, RanferError
+from ranfer.errors import ConflictError, ImageError, RanferError, UnknownAnswerError
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_FACE = 1024  # pixels; a larger picture is sent smaller

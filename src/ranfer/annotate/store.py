@@ -19,7 +19,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from ranfer.annotate.questions import Said
-from ranfer.errors import ConfigError, DataError
+from ranfer.errors import ConfigError, ConflictError, DataError, UnknownAnswerError
 
 Status = Literal["answered", "unsure", "skipped"]
 MAGIC = b"SQLite format 3\0"
@@ -68,14 +68,6 @@ class Answer(NamedTuple):
     replaces: str | None = None
     final: bool = False
     at: str = ""
-
-
-class ConflictError(DataError):
-    """An answer to a face that has another answer by now, from another window."""
-
-
-class UnknownAnswerError(DataError):
-    """An answer that its annotator never gave, or to a face that is not asked."""
 
 
 def is_database(text: str) -> bool:

@@ -1,6 +1,6 @@
 """Text files of any origin by numbered line: plain, CSV, JSONL with a torn last line.
 
-What reads rows holds one at a time, so that a table may be larger than the memory.
+What gives rows as an iterator holds one at a time, so that a table may be larger than the memory.
 """
 
 from __future__ import annotations
