@@ -27,7 +27,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from ranfer.draw import annotate, fit
-from ranfer.faces.align import align
+from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel
 from ranfer.faces.detectors import open_detector
 from ranfer.images import decode_image
@@ -105,7 +105,7 @@ def measure(weights: Path, folder: Path, count: int) -> dict[str, float]:
         with timed("detect"):
             detections = detect(image)
         with timed("align"):
-            found = [Found(detection, align(image, detection, size)[0]) for detection in detections]
+            found = [Found(detection, align(image, find_frame(detection), size)) for detection in detections]
         with timed("recognise"):
             (faces,) = recognizer.judge([found])
         if found:

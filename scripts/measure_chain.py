@@ -29,7 +29,7 @@ from pasted_faces import at_face, load_faces, photos, scene
 from rich.console import Console
 from rich.progress import track
 
-from ranfer.faces.align import align
+from ranfer.faces.align import align, find_frame
 from ranfer.faces.detect import Detection
 from ranfer.faces.detectors import open_detector, whole_picture
 from ranfer.intervals import mean, share
@@ -90,7 +90,9 @@ def see(picture: np.ndarray, detections: list[Detection], centre: np.ndarray, si
     best = at_face(detections, centre, size)
     if best is None:
         return Seen(None, len(detections))
-    upright, as_it_is = (Found(best, align(picture, best, side, upright=way)[0]) for way in WAYS)
+    frame = find_frame(best)
+    frames = (frame if way else frame._replace(roll=0.0) for way in WAYS)
+    upright, as_it_is = (Found(best, align(picture, one, side)) for one in frames)
     return Seen((upright, as_it_is), len(detections) - 1)
 
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from pasted_faces import at_face, load_faces, paste, photos, place
 
-from ranfer.faces.align import align
+from ranfer.faces.align import align, face_map, find_frame
 from ranfer.faces.detect import Detection, Detector
 from ranfer.faces.detectors import open_detector
 
@@ -80,11 +80,11 @@ def find(
     found = at_face(detect(picture), centre, size)
     reach = 0.75 * size
     box = (*(centre - reach), *(centre + reach))
-    before, _ = align(picture, Detection(tuple(box), 1.0), 96)
+    before = align(picture, find_frame(Detection(tuple(box), 1.0)), 96)
     if found is None:
         return np.vstack([before, np.zeros_like(before)]), None
-    after, to_face = align(picture, found, 96)
-    to_picture = cv2.invertAffineTransform(to_face)
+    after = align(picture, find_frame(found), 96)
+    to_picture = cv2.invertAffineTransform(face_map(find_frame(found), 96))
     in_picture = SQUARE * 96 @ to_picture[:, :2].T + to_picture[:, 2]
     to_frame = cv2.invertAffineTransform(to_photo)
     corners = (in_picture @ to_frame[:, :2].T + to_frame[:, 2]) / len(face)

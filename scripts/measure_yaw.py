@@ -24,7 +24,7 @@ from pasted_faces import at_face, load_faces, photos, scene
 from rich.console import Console
 from rich.progress import track
 
-from ranfer.faces.align import align
+from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel
 from ranfer.faces.detectors import open_detector, whole_picture
 from ranfer.intervals import share
@@ -57,7 +57,7 @@ def main() -> None:
         picture, centre = scene(photo, faces[number], size, 0.0, places[number])
         detections = detect(picture)
         best = at_face(detections, centre, size)
-        found = [] if best is None else [Found(best, align(picture, best, side)[0])]
+        found = [] if best is None else [Found(best, align(picture, find_frame(best), side))]
         return found, len(detections) - len(found)
 
     recall, accuracy, others = [], [], 0

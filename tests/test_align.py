@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from ranfer.faces.align import RISE, SIDE, align, find_frame
+from ranfer.faces.align import RISE, SIDE, align, face_map, find_frame
 from ranfer.faces.detect import MTCNN, Detection
 from ranfer.images import decode_image
 
@@ -74,8 +74,7 @@ def test_a_face_without_points_is_framed_already():
 def test_the_map_takes_the_frame_to_the_face_and_is_a_similarity():
     detection = face_with(apply(turned_by(20), UPRIGHT))
     frame = find_frame(detection)
-    face, to_face = align(np.zeros((120, 120, 3), np.uint8), detection, 48)
-    assert face.shape == (48, 48, 3)
+    to_face = face_map(frame, 48)
     np.testing.assert_allclose(apply(to_face, frame[:2]), (24, 24))
     eyes = apply(to_face, detection.landmarks[:2])
     assert eyes[0, 1] == pytest.approx(eyes[1, 1])  # level
@@ -83,10 +82,9 @@ def test_the_map_takes_the_frame_to_the_face_and_is_a_similarity():
     np.testing.assert_allclose(to_face[:, :2] @ to_face[:, :2].T, np.eye(2) * (48 / frame.side) ** 2, atol=1e-12)
 
 
-def test_without_turning_the_frame_is_the_same_but_level_with_the_picture():
-    detection = face_with(apply(turned_by(20), UPRIGHT))
-    frame = find_frame(detection)
-    _, to_face = align(np.zeros((120, 120, 3), np.uint8), detection, 48, upright=False)
+def test_a_frame_without_roll_is_level_with_the_picture():
+    frame = find_frame(face_with(apply(turned_by(20), UPRIGHT)))
+    to_face = face_map(frame._replace(roll=0.0), 48)
     np.testing.assert_allclose(to_face[:, :2], np.eye(2) * 48 / frame.side, atol=1e-12)
     np.testing.assert_allclose(apply(to_face, frame[:2]), (24, 24))
 
@@ -96,21 +94,20 @@ def test_without_turning_the_frame_is_the_same_but_level_with_the_picture():
 
 def whole(picture):
     height, width = picture.shape[:2]
-    return Detection((0.0, 0.0, float(width), float(height)), 1.0)
+    return find_frame(Detection((0.0, 0.0, float(width), float(height)), 1.0))
 
 
 def test_a_framed_face_of_the_right_size_stays_as_it_is():
     picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    face, to_face = align(picture, whole(picture), 48)
-    np.testing.assert_array_equal(face, picture)
-    np.testing.assert_allclose(to_face, [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(align(picture, whole(picture), 48), picture)
+    np.testing.assert_allclose(face_map(whole(picture), 48), [[1, 0, 0], [0, 1, 0]])
 
 
 @pytest.mark.parametrize("side", [24, 96, 97, 480, 1000])
 def test_a_ramp_stays_a_ramp_at_every_scale(side):
     ramp = np.linspace(0, 255, side + 1)
     across = np.broadcast_to(((ramp[1:] + ramp[:-1]) / 2)[None, :, None], (side, side, 3))
-    face, _ = align(np.round(across).astype(np.uint8), whole(across), 48)
+    face = align(np.round(across).astype(np.uint8), whole(across), 48)
     middle = (np.arange(48) + 0.5) / 48 * 255
     error = face[24, 3:-3, 0] - middle[3:-3]
     assert abs(error).max() < 1.5
@@ -121,7 +118,7 @@ def test_shrinking_does_not_alias():
     # Lines of one pixel, 20 pixels of the picture to one of the face: all that may remain is grey.
     picture = np.zeros((960, 960, 3), np.uint8)
     picture[::2] = 255
-    face, _ = align(picture, whole(picture), 48)
+    face = align(picture, whole(picture), 48)
     assert face.min() >= 120
     assert face.max() <= 135
 
@@ -129,23 +126,23 @@ def test_shrinking_does_not_alias():
 def test_beyond_the_picture_its_border_goes_on():
     picture = np.zeros((60, 60, 3), np.uint8)
     picture[:, :30] = 200
-    face, _ = align(picture, Detection((-30.0, 0.0, 90.0, 120.0), 1.0), 48)
+    face = align(picture, find_frame(Detection((-30.0, 0.0, 90.0, 120.0), 1.0)), 48)
     assert (face[:, :18] == 200).all()
     assert (face[:, 30:] == 0).all()
 
 
 @pytest.mark.parametrize("box", [(500.0, 500.0, 520.0, 520.0), (-90.0, 5.0, -80.0, 15.0), (5.0, 5.0, 5.0, 5.0)])
 def test_a_frame_off_the_picture_or_without_size_gives_a_flat_face_and_no_error(box):
-    face, _ = align(np.full((30, 40, 3), 77, np.uint8), Detection(box, 1.0), 48)
+    face = align(np.full((30, 40, 3), 77, np.uint8), find_frame(Detection(box, 1.0)), 48)
     assert (face == 77).all()
 
 
 def test_a_picture_wider_than_opencv_can_warp_is_no_trouble():
     picture = np.full((40, 40_000, 3), 77, np.uint8)
     picture[:, 39_960:] = 200
-    face, _ = align(picture, Detection((39_960.0, 0.0, 40_000.0, 40.0), 1.0), 48)
+    face = align(picture, find_frame(Detection((39_960.0, 0.0, 40_000.0, 40.0), 1.0)), 48)
     assert face[24, 24].tolist() == [200] * 3
-    assert align(picture, whole(picture), 48)[0].shape == (48, 48, 3)
+    assert align(picture, whole(picture), 48).shape == (48, 48, 3)
 
 
 # Faces ----------------------------------------------------------------------------------------------------------------
@@ -155,7 +152,7 @@ def test_a_picture_wider_than_opencv_can_warp_is_no_trouble():
 @pytest.mark.parametrize("degrees", [-30, -15, 0, 15, 30])
 def test_a_turned_and_scaled_astronaut_is_found_and_framed_as_before(detector, degrees, scale):
     portrait = np.ascontiguousarray(data.astronaut()[:300, 60:400])
-    plain = cv2.invertAffineTransform(align(portrait, detector(portrait)[0], 96)[1])
+    plain = cv2.invertAffineTransform(face_map(find_frame(detector(portrait)[0]), 96))
     map_ = turned_by(degrees, (170.0, 118.0), scale)
     map_[:, 2] += np.array([170, 150]) * scale - (170, 118)
     height, width = round(300 * scale), round(340 * scale)
@@ -169,7 +166,7 @@ def test_a_turned_and_scaled_astronaut_is_found_and_framed_as_before(detector, d
     face, *_ = detector(picture)
     frame = find_frame(face)
     assert frame.roll - find_frame(detector(portrait)[0]).roll == pytest.approx(degrees, abs=4)
-    found = apply(cv2.invertAffineTransform(align(picture, face, 96)[1]), SQUARE * 96)
+    found = apply(cv2.invertAffineTransform(face_map(frame, 96)), SQUARE * 96)
     expected = apply(map_, apply(plain, SQUARE * 96))
     error = np.linalg.norm(found - expected, axis=1).max() / frame.side
     assert error < 0.09

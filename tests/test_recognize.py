@@ -12,7 +12,7 @@ from PIL import Image
 
 import ranfer.recognize
 from ranfer.errors import CheckpointError, ConfigError, ImageError, RanferError
-from ranfer.faces.align import align
+from ranfer.faces.align import face_map, find_frame
 from ranfer.faces.attributes import Estimate
 from ranfer.faces.detect import Detection
 from ranfer.recognize import Recognizer, load
@@ -326,7 +326,7 @@ def test_the_corners_of_a_face_are_those_of_its_aligned_square(weights):
     detection = Detection((80.0, 80.0, 120.0, 120.0), 0.9, upright @ axes + 100)
     picture = np.zeros((200, 200, 3), dtype=np.uint8)
     (face,) = load(weights, lambda image: [detection])(picture)
-    _, to_face = align(picture, detection, 16)
+    to_face = face_map(find_frame(detection), 16)
     found = np.array(face.corners) @ to_face[:, :2].T + to_face[:, 2]
     np.testing.assert_allclose(found, [[0, 0], [16, 0], [16, 16], [0, 16]], atol=1e-9)
 

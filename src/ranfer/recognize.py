@@ -237,7 +237,7 @@ class Recognizer:
                 small, _ = shrink_to(image, MAX_PIXELS)
                 return [Found(detection, small) for detection in detect(image)]
             found = sorted(detect(image), key=lambda detection: -find_frame(detection).side)
-            return [Found(detection, align(image, detection, self._size)[0]) for detection in found]
+            return [Found(detection, align(image, find_frame(detection), self._size)) for detection in found]
 
     def judge(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
         """What the faces of several pictures express; those of one size go through the model in batches.

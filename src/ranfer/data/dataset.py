@@ -119,8 +119,8 @@ def cut_face(picture: UInt8[np.ndarray, "h w 3"], sample: Sample) -> UInt8[np.nd
     """
     if sample.landmarks is not None:
         detection = Detection(sample.box or (0.0, 0.0, 0.0, 0.0), 1.0, np.array(sample.landmarks))
-        side = round(min(max(find_frame(detection).side, LEAST_SIDE), LARGEST_SIDE))
-        return align(picture, detection, side)[0]
+        frame = find_frame(detection)
+        return align(picture, frame, round(min(max(frame.side, LEAST_SIDE), LARGEST_SIDE)))
     if sample.box is None:
         return picture
     left, top, right, bottom = inside(sample.box, picture, sample.location)

@@ -58,20 +58,16 @@ def find_frame(detection: Detection) -> Frame:
     return Frame(float(x), float(y), side, math.degrees(roll))
 
 
-def align(
-    image: UInt8[np.ndarray, "h w 3"], detection: Detection, size: int, *, upright: bool = True
-) -> tuple[UInt8[np.ndarray, "{size} {size} 3"], Float[np.ndarray, "2 3"]]:
-    """The face as ``size`` x ``size`` pixels, and the affine map from pixels of the picture to pixels of the face.
+def align(image: UInt8[np.ndarray, "h w 3"], frame: Frame, size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """What a frame holds as ``size`` x ``size`` pixels; the picture's border is repeated beyond it."""
+    return _warp(image, face_map(frame, size), size)
 
-    Both count from the upper left corner of the first pixel. ``upright`` turns the face until its eyes are level;
-    without it, frame and face stay as they are in the picture. The picture's border is repeated beyond it.
+
+def face_map(frame: Frame, size: int) -> Float[np.ndarray, "2 3"]:
+    """The affine map from pixels of the picture to those of the face that :func:`align` gives.
+
+    Both count from the upper left corner of the first pixel.
     """
-    frame = find_frame(detection)
-    to_face = _similarity(frame if upright else frame._replace(roll=0.0), size)
-    return _warp(image, to_face, size), to_face
-
-
-def _similarity(frame: Frame, size: int) -> Float[np.ndarray, "2 3"]:
     scale = size / max(frame.side, 1e-6)  # points that coincide make a face of one point
     cos, sin = scale * math.cos(math.radians(frame.roll)), scale * math.sin(math.radians(frame.roll))
     turn = np.array([[cos, sin], [-sin, cos]])
