@@ -25,7 +25,7 @@ from kill_annotator import PEOPLE, Server, ask
 from PIL import Image
 from rich.console import Console
 
-from ranfer.data.drawn import draw_face
+from ranfer.data.drawing import draw_face
 from ranfer.vocab import Expression
 
 PICTURES = 200

@@ -28,7 +28,7 @@ from PIL import Image
 from rich.console import Console
 
 from ranfer.annotate.store import Store
-from ranfer.data.drawn import draw_face
+from ranfer.data.drawing import draw_face
 from ranfer.vocab import Expression
 
 PEOPLE = ("anna", "ben")

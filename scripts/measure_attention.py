@@ -27,7 +27,8 @@ from rich.progress import track
 from torch import Tensor
 
 from ranfer.checkpoint import load
-from ranfer.data import open_dataset, stack_faces
+from ranfer.data import open_dataset
+from ranfer.data.dataset import stack_faces
 from ranfer.data.subsets import read_list
 from ranfer.evaluate import labelled
 from ranfer.intervals import mean

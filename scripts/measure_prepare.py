@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ranfer.data.affectnet import COLUMNS, IMAGES, TABLES
-from ranfer.data.drawn import draw_face
+from ranfer.data.drawing import draw_face
 from ranfer.vocab import Expression
 
 VARIANTS = 256

@@ -29,8 +29,9 @@ from torch.optim.swa_utils import AveragedModel
 from ranfer.attribute_net import DEGREES, GRID, SIZE, AttributeNet, export_attributes
 from ranfer.checkpoint import start_from
 from ranfer.config import OptimizerConfig, ScheduleConfig
-from ranfer.data import open_dataset, stack_faces
+from ranfer.data import open_dataset
 from ranfer.data.attributes import read_attributes
+from ranfer.data.dataset import stack_faces
 from ranfer.data.textfiles import parse_jsonl, read_lines
 from ranfer.occluders import Kind, draw_random, occlude
 from ranfer.optimizer import build_optimizer, learning_rate, moving_average

@@ -34,7 +34,8 @@ from torch.nn import functional as F
 
 from ranfer.candidate_net import SIZE, CandidateNet, export_candidates
 from ranfer.config import OptimizerConfig, ScheduleConfig
-from ranfer.data import open_dataset, stack_faces
+from ranfer.data import open_dataset
+from ranfer.data.dataset import stack_faces
 from ranfer.faces.attributes import AttributeModel
 from ranfer.faces.detect import MTCNN, crops
 from ranfer.faces.second_look import CONTEXT, KIND, widened

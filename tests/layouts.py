@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from ranfer.data.drawn import draw_face
+from ranfer.data.drawing import draw_face
 from ranfer.vocab import SYNONYMS, Expression
 
 E = Expression

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from layouts import SFEW, flat, write_affectnet, write_numbered_affectnet, write_sfew
-from ranfer.data import open_dataset, stack_faces
+from ranfer.data import open_dataset
 from ranfer.data.check import check
-from ranfer.data.dataset import spare_data
+from ranfer.data.dataset import spare_data, stack_faces
 from ranfer.data.labels import label
 from ranfer.data.rules import LabelledFace
 from ranfer.data.subset_files import write_coco

@@ -20,7 +20,7 @@ from ranfer.annotate.questions import choose
 from ranfer.annotate.study import open_study
 from ranfer.data import open_dataset
 from ranfer.data.attributes import read_attributes, write_attributes
-from ranfer.data.drawn import draw_face
+from ranfer.data.drawing import draw_face
 from ranfer.data.labelstudio import read_labelstudio
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Occlusion

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranfer.data import data_hash, open_dataset, stack_faces
+from ranfer.data import open_dataset
 from ranfer.data.check import check
+from ranfer.data.dataset import data_hash, stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.ferplus import open_ferplus
 from ranfer.data.labels import label

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ranfer.answers import Model, PredictionsFile
-from ranfer.data import open_dataset, stack_faces
-from ranfer.data.dataset import read_face, spare_data
+from ranfer.data import open_dataset
+from ranfer.data.dataset import read_face, spare_data, stack_faces
 from ranfer.data.labels import label
 from ranfer.data.manifest import prepare
 from ranfer.errors import ConfigError, DataError

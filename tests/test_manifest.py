@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from layouts import RAFDB, write_rafdb, write_sfew
-from ranfer.data import manifest, open_dataset, stack_faces
+from ranfer.data import manifest, open_dataset
+from ranfer.data.dataset import stack_faces
 from ranfer.demo import PORTRAIT
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.detectors import whole_picture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranfer import occluders
-from ranfer.data.drawn import draw_face
+from ranfer.data.drawing import draw_face
 from ranfer.errors import DataError
 from ranfer.occluders import MEAN_LANDMARKS, TOLERANCE, Kind, Occluded, draw_random, occlude
 from ranfer.vocab import Expression, Occlusion

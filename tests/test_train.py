@@ -31,7 +31,8 @@ from ranfer.config import (
     parse,
     read_yaml,
 )
-from ranfer.data import open_dataset, stack_faces
+from ranfer.data import open_dataset
+from ranfer.data.dataset import stack_faces
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.manifest import prepare
 from ranfer.errors import CheckpointError, ConfigError, DataError, LossError, RanferError

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ranfer.config import DataConfig, TrainConfig
-from ranfer.data import Dataset, cached_rows, data_hash, stack_faces
+from ranfer.data import Dataset
+from ranfer.data.dataset import cached_rows, data_hash, stack_faces
 from ranfer.data.labels import label, require_labels
 from ranfer.errors import ConfigError
 from ranfer.face_regions import find_landmarks

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ranfer.data.affectnet import open_affectnet, open_affectnet7
-from ranfer.data.dataset import Dataset, Published, cached_rows, data_hash, stack_faces
+from ranfer.data.dataset import Dataset
 from ranfer.data.ferplus import open_ferplus
 from ranfer.data.folder import open_folder
 from ranfer.data.manifest import open_manifest
@@ -14,7 +14,7 @@ from ranfer.data.rafdb import open_rafdb
 from ranfer.data.sfew import open_sfew
 from ranfer.errors import ConfigError
 
-__all__ = ["FORMATS", "Dataset", "Published", "cached_rows", "data_hash", "open_dataset", "stack_faces"]
+__all__ = ["FORMATS", "Dataset", "open_dataset"]
 
 FORMATS: dict[str, Callable[[Path], Dataset]] = {
     "ferplus": open_ferplus,

@@ -21,8 +21,6 @@ from ranfer.data.textfiles import to_csv
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Occlusion
 
-__all__ = ["DrawnData", "draw_face", "write_ferplus"]
-
 
 class DrawnData(NamedTuple):
     """Where a drawn dataset lies: what ``ferplus:PATH`` opens, and lists of covered and of turned faces."""
