@@ -22,7 +22,7 @@ from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.store import Answer
 from ranfer.files import write_text
-from ranfer.intervals import LEVEL, Figure, Interval, share
+from ranfer.intervals import LEVEL, SEED, Figure, Interval, share
 from ranfer.vocab import Attributes, Progress, silent
 
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
@@ -54,7 +54,6 @@ def measure(
     questions: Sequence[Question],
     replicates: int,
     progress: Progress = silent,
-    seed: int = 0,
 ) -> list[Coefficient]:
     """Every coefficient, of each attribute as a whole and of each of its values against the others.
 
@@ -79,13 +78,13 @@ def measure(
         single = [(value.name,) for value in question.values]
         kinds = single + sorted(set(given.values()) - set(single))
         whole = _codes(len(faces), len(people), {place: kinds.index(chosen) for place, chosen in given.items()})
-        found += _coefficients(question.name, "", people, whole, question.ordered, replicates, seed)
+        found += _coefficients(question.name, "", people, whole, question.ordered, replicates)
         progress(done := done + 1, total)
         for value in question.values:
             held = _codes(
                 len(faces), len(people), {place: int(value.name in chosen) for place, chosen in given.items()}
             )
-            found += _coefficients(question.name, value.name, people, held, False, replicates, seed)
+            found += _coefficients(question.name, value.name, people, held, False, replicates)
             progress(done := done + 1, total)
     return found
 
@@ -116,12 +115,12 @@ def _codes(n: int, people: int, given: Mapping[tuple[int, int], int]) -> Codes:
 
 
 def _coefficients(
-    attribute: str, value: str, people: tuple[str, ...], codes: Codes, ordered: bool, replicates: int, seed: int
+    attribute: str, value: str, people: tuple[str, ...], codes: Codes, ordered: bool, replicates: int
 ) -> list[Coefficient]:
     kinds = int(codes.max(initial=0)) + 1
 
     def row(name: str, who: tuple[str, ...], rows: Rows, of: Callable[[Rows], float]) -> Coefficient:
-        return Coefficient(attribute, value, name, who, len(rows), _figure(rows, of, replicates, seed))
+        return Coefficient(attribute, value, name, who, len(rows), _figure(rows, of, replicates))
 
     found = []
     for first, second in combinations(range(len(people)), 2):
@@ -137,10 +136,10 @@ def _coefficients(
     return found
 
 
-def _figure(rows: Rows, of: Callable[[Rows], float], replicates: int, seed: int) -> Figure:
+def _figure(rows: Rows, of: Callable[[Rows], float], replicates: int) -> Figure:
     if not len(rows):
         return Figure(math.nan, Interval(math.nan, math.nan))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     drawn = [of(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(replicates)]
     defined = [one for one in drawn if not math.isnan(one)]
     tail = (1 - LEVEL) / 2
