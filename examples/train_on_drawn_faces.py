@@ -15,7 +15,7 @@ from ranfer.checkpoint import load
 from ranfer.config import TrainConfig, parse
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
-from ranfer.data.subsets import read_list
+from ranfer.data.face_lists import read_list
 from ranfer.evaluate import evaluate
 from ranfer.report import write_report
 from ranfer.train import train

@@ -107,7 +107,7 @@ def measure(weights: Path, folder: Path, count: int) -> dict[str, float]:
         with timed("align"):
             found = [Found(detection, align(image, find_frame(detection), size)) for detection in detections]
         with timed("recognise"):
-            (faces,) = recognizer.judge([found])
+            (faces,) = recognizer.classify([found])
         if found:
             pixels, start = np.stack([one.pixels for one in found]), time.perf_counter()
             attributes(pixels)

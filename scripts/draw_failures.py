@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.progress import track
 
 from ranfer.demo import PORTRAIT
+from ranfer.formatting import markdown_table
 from ranfer.images import decode_image
 from ranfer.occluders import Kind, occlude
 from ranfer.predict import SHEET, predict
 from ranfer.recognize import load
 from ranfer.vocab import Expression
-from ranfer.wording import markdown_table
 
 
 def main() -> None:

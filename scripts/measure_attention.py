@@ -29,13 +29,13 @@ from torch import Tensor
 from ranfer.checkpoint import load
 from ranfer.data import open_dataset
 from ranfer.data.dataset import stack_faces
-from ranfer.data.subsets import read_list
+from ranfer.data.face_lists import read_list
 from ranfer.evaluate import labelled
+from ranfer.formatting import markdown_table, points
 from ranfer.intervals import mean
 from ranfer.model import RAN, weighted_mean
 from ranfer.regions import names
-from ranfer.robustness import choose, cover
-from ranfer.wording import markdown_table, points
+from ranfer.synthetic_occlusion import choose, cover
 
 BATCH = 256
 

@@ -30,12 +30,12 @@ from rich.console import Console
 from rich.progress import track
 
 from ranfer.faces.align import align, find_frame
-from ranfer.faces.detect import Detection
+from ranfer.faces.detection import Detection
 from ranfer.faces.detectors import open_detector, whole_picture
+from ranfer.formatting import markdown_table, percent, points
 from ranfer.intervals import mean, share
 from ranfer.recognize import DEFAULT_WEIGHTS, Face, Found, Recognizer, load
 from ranfer.vocab import Expression
-from ranfer.wording import markdown_table, percent, points
 
 WAYS = (True, False)  # whether the face is turned upright
 
@@ -98,7 +98,7 @@ def see(picture: np.ndarray, detections: list[Detection], centre: np.ndarray, si
 
 def judge(recognizer: Recognizer, found: Sequence[Found]) -> np.ndarray:
     """The probabilities (n, 8) of faces."""
-    faces: Iterable[Face] = (face for picture in recognizer.judge([[one] for one in found]) for face in picture)
+    faces: Iterable[Face] = (face for picture in recognizer.classify([[one] for one in found]) for face in picture)
     return np.array([[face.probabilities[e] for e in Expression] for face in faces]).reshape(-1, len(Expression))
 
 

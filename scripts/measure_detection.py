@@ -20,7 +20,7 @@ import numpy as np
 from pasted_faces import at_face, load_faces, paste, photos, place
 
 from ranfer.faces.align import align, face_map, find_frame
-from ranfer.faces.detect import Detection, Detector
+from ranfer.faces.detection import Detection, Detector
 from ranfer.faces.detectors import open_detector
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])  # the corners of a frame

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from ranfer.faces.align import RISE, SIDE, find_frame
-from ranfer.faces.detect import MTCNN, Detection
+from ranfer.faces.detection import Detection
+from ranfer.faces.mtcnn import MTCNN
 from ranfer.images import decode_image
 
 ZOOM, BORDER = 4, 24

@@ -27,9 +27,9 @@ from rich.progress import track
 from ranfer.faces.align import align, find_frame
 from ranfer.faces.attributes import AttributeModel
 from ranfer.faces.detectors import open_detector, whole_picture
+from ranfer.formatting import markdown_table, percent
 from ranfer.intervals import share
 from ranfer.recognize import DEFAULT_WEIGHTS, Found, Recognizer, load
-from ranfer.wording import markdown_table, percent
 
 EDGES = (0, 15, 30, 45, 180)  # degrees of yaw, either way
 
@@ -86,7 +86,7 @@ def main() -> None:
 
 def right(recognizer: Recognizer, found: list[list[Found]], truth: np.ndarray) -> int:
     """How many faces get their expression; one that was missed gets none."""
-    answers = recognizer.judge(found)
+    answers = recognizer.classify(found)
     return sum(faces[0].expression.column == column for faces, column in zip(answers, truth, strict=True) if faces)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ranfer.data import open_dataset
 from ranfer.data.labels import label
 from ranfer.faces.align import find_frame
-from ranfer.faces.detect import Detection
+from ranfer.faces.detection import Detection
 
 NOBODY = ("coffee", "rocket", "chelsea", "stereo_motorcycle", "brick", "grass", "gravel", "hubble_deep_field", "retina")
 NOBODY += ("immunohistochemistry", "page", "clock", "moon", "text", "cell", "horse", "colorwheel", "logo")

@@ -37,8 +37,9 @@ from ranfer.config import OptimizerConfig, ScheduleConfig
 from ranfer.data import open_dataset
 from ranfer.data.dataset import stack_faces
 from ranfer.faces.attributes import AttributeModel
-from ranfer.faces.detect import MTCNN, crops
-from ranfer.faces.second_look import CONTEXT, KIND, widened
+from ranfer.faces.cascade import CONTEXT, KIND, widened
+from ranfer.faces.detection import crops
+from ranfer.faces.mtcnn import MTCNN
 from ranfer.images import LUMA, decode_image
 from ranfer.occluders import draw_random
 from ranfer.optimizer import build_optimizer, learning_rate

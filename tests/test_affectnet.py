@@ -10,14 +10,14 @@ import pytest
 from layouts import SFEW, flat, write_affectnet, write_numbered_affectnet, write_sfew
 from ranfer.data import open_dataset
 from ranfer.data.check import check
-from ranfer.data.dataset import spare_data, stack_faces
+from ranfer.data.dataset import refuse_overwriting_data, stack_faces
+from ranfer.data.face_lists import compare, read_list, resolve
 from ranfer.data.labels import label
-from ranfer.data.rules import LabelledFace
 from ranfer.data.subset_files import write_coco
-from ranfer.data.subsets import compare, read_list, resolve
+from ranfer.data.subsets import LabelledFace
 from ranfer.errors import ConfigError, DataError
 from ranfer.faces.align import find_frame
-from ranfer.faces.detect import Detection
+from ranfer.faces.detection import Detection
 from ranfer.training_record import has_learnt
 from ranfer.vocab import Attributes, Expression
 
@@ -112,7 +112,7 @@ def test_no_output_takes_the_place_of_tables_or_pictures(original):
     dataset = open_dataset(f"affectnet:{original}")
     for file in (original / "training.csv", original / "validation.csv", dataset.samples[0].location.path):
         with pytest.raises(ConfigError, match="is read here"):
-            spare_data([file], dataset)
+            refuse_overwriting_data([file], dataset)
 
 
 @pytest.mark.parametrize("value", ["much", np.nan])

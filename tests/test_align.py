@@ -9,7 +9,8 @@ import pytest
 from skimage import data
 
 from ranfer.faces.align import RISE, SIDE, align, face_map, find_frame
-from ranfer.faces.detect import MTCNN, Detection
+from ranfer.faces.detection import Detection
+from ranfer.faces.mtcnn import MTCNN
 from ranfer.images import decode_image
 
 FOUR = [0, 1, 3, 4]

@@ -16,8 +16,8 @@ from ranfer.data.attributes import about_path, read_attributes
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError, DataError
 from ranfer.estimate import estimate
-from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
-from ranfer.files import claimed
+from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeEstimate, AttributeModel
+from ranfer.files import locked
 from ranfer.regions import MIRRORED
 from ranfer.vocab import ESTIMATED, Occlusion
 
@@ -59,7 +59,7 @@ def test_another_models_file_is_refused(tmp_path):
 def test_the_visibility_of_a_region_is_the_mean_of_the_cells_under_it():
     visible = np.zeros((1, 6, 6))
     visible[0, :, 3:] = 1  # the right half
-    said = Estimate(np.zeros((1, 5, 2)), np.zeros((1, 3)), np.zeros((1, 4)), visible)
+    said = AttributeEstimate(np.zeros((1, 5, 2)), np.zeros((1, 3)), np.zeros((1, 4)), visible)
     boxes = np.array(
         [[(0, 0, 1, 1), (0.5, 0.5, 1, 1), (0, 0, 0.5, 1), (0.25, 0, 0.75, 1), (0.9, 0.9, 1.5, 1.5), (2, 2, 3, 3)]]
     )
@@ -101,7 +101,7 @@ def test_estimates_go_on_where_they_stopped_and_end_the_same(file, tmp_path):
     whole.unlink()
     estimate(others, "valid", whole, model)  # and what its file told before is forgotten
     assert read_attributes(whole).about["faces"] != read_attributes(stopped).about["faces"]
-    with claimed(whole), pytest.raises(ConfigError, match="another run is writing it"):
+    with locked(whole), pytest.raises(ConfigError, match="another run is writing it"):
         estimate(others, "valid", whole, model)
     (tmp_path / "others.jsonl").write_text('{"id": "a"}\n{"id": "b"}')
     with pytest.raises(ConfigError, match="was made from unknown data"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ranfer.candidate_net import SIZE, CandidateNet, export_candidates
-from ranfer.faces import second_look
+from ranfer.faces import cascade
 
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.75], [0.65, 0.75]])
 
@@ -42,7 +42,7 @@ def test_the_file_tells_what_the_network_tells(tmp_path, unchecked):
 
 def test_brightness_makes_no_difference():
     net = CandidateNet().eval()
-    assert second_look.SIZE == SIZE
+    assert cascade.SIZE == SIZE
     image = torch.rand(1, 1, SIZE, SIZE) * 0.5
     with torch.inference_mode():
         torch.testing.assert_close(net(image).points, net(image + 0.3).points, atol=1e-4, rtol=1e-3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ranfer
-from ranfer.faces.detect import MTCNN
+from ranfer.faces.mtcnn import MTCNN
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from pasted_faces import at_face, load_faces, photos, scene

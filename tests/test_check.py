@@ -13,11 +13,11 @@ from rich.console import Console
 from scipy.sparse.csgraph import connected_components
 
 from ranfer.data.check import check, print_report
+from ranfer.data.check_page import to_html
 from ranfer.data.copies import NEAR, join_near
-from ranfer.data.doctor_page import to_html
 from ranfer.data.drawn import write_ferplus
+from ranfer.data.face_lists import read_list
 from ranfer.data.ferplus import open_ferplus
-from ranfer.data.subsets import read_list
 from test_cli import run
 
 

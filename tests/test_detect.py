@@ -16,9 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from skimage import data
 
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.faces import detect, mtcnn
-from ranfer.faces.detect import MTCNN, _turn, shrink_to, suppress
+from ranfer.faces import mtcnn, mtcnn_networks
+from ranfer.faces.detection import shrink_to, suppress
 from ranfer.faces.detectors import YuNet, open_detector
+from ranfer.faces.mtcnn import MTCNN, _rotate
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def detector(tmp_path_factory):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
-    return tmp_path / "ranfer" / f"mtcnn-{distribution('mtcnn').version}-{mtcnn.FORM}"
+    return tmp_path / "ranfer" / f"mtcnn-{distribution('mtcnn').version}-{mtcnn_networks.FORM}"
 
 
 def crop(picture, left, top, side, size):
@@ -56,7 +57,7 @@ class Transcription:
 
     def __init__(self, name):
         path = Path(str(distribution("mtcnn").locate_file(f"mtcnn/assets/weights/{name}.lz4")))
-        self.weights = iter(mtcnn.read_weights(path))
+        self.weights = iter(mtcnn_networks.read_weights(path))
 
     def conv(self, x):
         kernel, bias = next(self.weights), next(self.weights)
@@ -108,7 +109,7 @@ class Transcription:
 )
 def test_each_network_equals_a_plain_transcription_of_its_layers(name, shape, cache):
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    session = mtcnn.open_networks(1)[["pnet", "rnet", "onet"].index(name)]
+    session = mtcnn_networks.open_networks(1)[["pnet", "rnet", "onet"].index(name)]
     expected = getattr(Transcription(name), name)((pixels - 127.5) / 128)
     for ours, plain in zip(session.run(None, {"pixels": pixels}), expected, strict=True):
         assert ours.shape == plain.shape
@@ -189,7 +190,9 @@ def test_a_face_that_leaves_the_picture_is_still_found(detector, astronaut):
 
 def test_a_long_strip_is_not_turned(astronaut, monkeypatch):
     turned = []
-    monkeypatch.setattr("ranfer.faces.detect._turn", lambda image, angle: turned.append(angle) or _turn(image, angle))
+    monkeypatch.setattr(
+        "ranfer.faces.mtcnn._rotate", lambda image, angle: turned.append(angle) or _rotate(image, angle)
+    )
     strip = np.full((100, 8000, 3), 128, np.uint8)
     strip[:, :100] = cv2.resize(astronaut, (100, 100), interpolation=cv2.INTER_AREA)
     assert len(MTCNN(threads=1, max_pixels=800_000)(strip)) == 1
@@ -224,7 +227,7 @@ def test_a_picture_full_of_texture_is_no_face_and_no_trouble(detector):
 
 def test_more_candidates_than_fit_into_a_call_change_nothing(detector, astronaut, monkeypatch):
     (plain,) = detector(astronaut)
-    monkeypatch.setattr(detect, "BATCH", 7)
+    monkeypatch.setattr("ranfer.faces.detection.BATCH", 7)
     (parted,) = detector(astronaut)
     np.testing.assert_allclose(parted.box, plain.box, atol=1e-2)
 
@@ -301,18 +304,18 @@ def test_suppression_equals_a_loop_over_pairs():
 def test_the_second_start_reads_no_pickle(cache, monkeypatch, astronaut):
     (face,) = MTCNN(threads=1)(astronaut)
     assert sorted(path.name for path in cache.iterdir()) == ["onet.onnx", "pnet.onnx", "rnet.onnx"]
-    monkeypatch.setattr(mtcnn, "read_weights", lambda path: pytest.fail("weights were read"))
+    monkeypatch.setattr(mtcnn_networks, "read_weights", lambda path: pytest.fail("weights were read"))
     (again,) = MTCNN(threads=1)(astronaut)
     assert again.box == face.box
 
 
 @pytest.mark.parametrize("damage", [b"", b"no network", None])
 def test_a_damaged_cache_file_is_made_again(cache, damage):
-    mtcnn.open_networks(1)
+    mtcnn_networks.open_networks(1)
     file = cache / "rnet.onnx"
     good = file.read_bytes()
     file.write_bytes(good[: len(good) // 2] if damage is None else damage)
-    mtcnn.open_networks(1)
+    mtcnn_networks.open_networks(1)
     assert file.read_bytes() == good
 
 
@@ -327,9 +330,9 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, a
 @pytest.mark.skipif(os.name == "nt", reason="the convention of other systems")
 def test_the_cache_lies_where_the_platform_wants_it(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert mtcnn.cache_folder() == Path("/somewhere/ranfer")
+    assert mtcnn_networks.cache_folder() == Path("/somewhere/ranfer")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says the convention
-    assert mtcnn.cache_folder() == Path.home() / ".cache" / "ranfer"
+    assert mtcnn_networks.cache_folder() == Path.home() / ".cache" / "ranfer"
 
 
 def test_a_user_without_a_home_has_no_cache_and_a_detector_all_the_same(monkeypatch):
@@ -339,14 +342,14 @@ def test_a_user_without_a_home_has_no_cache_and_a_detector_all_the_same(monkeypa
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert mtcnn.cache_folder() is None
-    assert len(mtcnn.open_networks(1)) == 3
+    assert mtcnn_networks.cache_folder() is None
+    assert len(mtcnn_networks.open_networks(1)) == 3
 
 
 def test_a_start_from_the_cache_imports_neither_tensorflow_nor_torch_nor_mtcnn(cache):
-    mtcnn.open_networks(1)
+    mtcnn_networks.open_networks(1)
     program = (
-        "import sys; from ranfer.faces.detect import MTCNN; MTCNN(threads=1);"
+        "import sys; from ranfer.faces.mtcnn import MTCNN; MTCNN(threads=1);"
         "print([name for name in ('tensorflow', 'torch', 'mtcnn', 'joblib', 'onnx') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -355,22 +358,22 @@ def test_a_start_from_the_cache_imports_neither_tensorflow_nor_torch_nor_mtcnn(c
 
 def test_weights_that_are_missing_damaged_or_others_are_refused(cache, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"absent\.lz4: the weights of mtcnn 1 cannot be read"):
-        mtcnn.read_weights(tmp_path / "absent.lz4")
+        mtcnn_networks.read_weights(tmp_path / "absent.lz4")
     (tmp_path / "damaged.lz4").write_bytes(b"\x04\x22\x4d\x18 nothing good")
     with pytest.raises(CheckpointError, match=r"damaged\.lz4: the weights of mtcnn 1 cannot be read"):
-        mtcnn.read_weights(tmp_path / "damaged.lz4")
-    weights = mtcnn.read_weights(Path(str(distribution("mtcnn").locate_file("mtcnn/assets/weights/pnet.lz4"))))
+        mtcnn_networks.read_weights(tmp_path / "damaged.lz4")
+    weights = mtcnn_networks.read_weights(Path(str(distribution("mtcnn").locate_file("mtcnn/assets/weights/pnet.lz4"))))
     with pytest.raises(CheckpointError, match="more layers"):
-        mtcnn.proposal_network([*weights, weights[0]])
+        mtcnn_networks.proposal_network([*weights, weights[0]])
     with pytest.raises(CheckpointError, match="fewer layers"):
-        mtcnn.proposal_network(weights[:-1])
+        mtcnn_networks.proposal_network(weights[:-1])
 
 
 def test_a_missing_distribution_is_named_with_the_cure(cache, monkeypatch):
     def absent(name):
-        raise mtcnn.PackageNotFoundError(name)
+        raise mtcnn_networks.PackageNotFoundError(name)
 
-    monkeypatch.setattr(mtcnn, "distribution", absent)
+    monkeypatch.setattr(mtcnn_networks, "distribution", absent)
     with pytest.raises(CheckpointError, match="pip install 'mtcnn>=1,<2'"):
         MTCNN()
 
@@ -397,7 +400,7 @@ def test_a_yunet_file_that_is_missing_or_something_else_is_named(cache, tmp_path
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(CheckpointError, match=r"text\.onnx: OpenCV cannot read it as a YuNet model"):
         open_detector(f"yunet:{tmp_path / 'text.onnx'}")
-    mtcnn.open_networks(1)
+    mtcnn_networks.open_networks(1)
     with pytest.raises(CheckpointError, match=r"onet\.onnx: OpenCV cannot read it as a YuNet model"):
         open_detector(f"yunet:{cache / 'onet.onnx'}")
 
@@ -438,7 +441,7 @@ def test_yunet_rows_become_detections_in_pixels_of_the_source(tmp_path, monkeypa
 def test_a_turned_face_is_found_and_its_points_turn_along(detector, astronaut, angle):
     (plain,) = detector(astronaut)
     part = astronaut[20:240, 110:330]  # the middle of it is the face
-    turned, to_turned = detect._turn(np.ascontiguousarray(part), angle)
+    turned, to_turned = mtcnn._rotate(np.ascontiguousarray(part), angle)
     face, *_ = detector(turned)
     expected = (plain.landmarks - (110, 20)) @ to_turned[:, :2].T + to_turned[:, 2]
     np.testing.assert_allclose(face.landmarks, expected, atol=6)

@@ -6,8 +6,8 @@ import pytest
 from ranfer.data import open_dataset
 from ranfer.data.drawing import draw_face
 from ranfer.data.drawn import _draw_faces, write_ferplus
+from ranfer.data.face_lists import read_list, resolve
 from ranfer.data.labels import label
-from ranfer.data.subsets import read_list, resolve
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Occlusion
 

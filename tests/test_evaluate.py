@@ -8,8 +8,8 @@ import pytest
 from ranfer.answers import Model, PredictionsFile
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
+from ranfer.data.face_lists import read_list
 from ranfer.data.labels import label
-from ranfer.data.subsets import read_list
 from ranfer.errors import ConfigError, DataError, RanferError
 from ranfer.evaluate import evaluate, write_predictions
 from ranfer.vocab import Expression, Prediction

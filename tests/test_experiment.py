@@ -21,7 +21,7 @@ from ranfer.data.drawn import write_ferplus
 from ranfer.errors import ConfigError, DataError
 from ranfer.experiment import configure, run_table
 from ranfer.experiment_report import Group, Row, Table, compare
-from ranfer.files import claimed
+from ranfer.files import locked
 from test_train import TINY
 
 BASELINE = ["model.attention=none", "model.regions.scheme=none", "loss.margin=null"]
@@ -104,7 +104,7 @@ def test_a_table_is_stopped_goes_on_and_ends_in_one_report(file, tmp_path, monke
         assert f"({name})" in (out / "experiment.md").read_text()
         assert (out / name).stat().st_size > 5000
     monkeypatch.setattr(experiment, "PATIENCE", 0)
-    with claimed(out), pytest.raises(ConfigError, match="another run is writing it"):  # one writes its report now
+    with locked(out), pytest.raises(ConfigError, match="another run is writing it"):  # one writes its report now
         run(table, out)
 
 
@@ -114,7 +114,7 @@ def test_of_two_processes_that_end_together_the_second_waits_and_reports_the_run
     done = out / "relation" / "seed-0" / "run.json"
     done.rename(tmp_path / "kept")
     with ExitStack() as other:
-        other.enter_context(claimed(out))
+        other.enter_context(locked(out))
 
         def end(seconds):
             (tmp_path / "kept").rename(done)
@@ -130,13 +130,15 @@ def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_ot
 ):
     table, out = table_of(file, seeds=[0], occlusion_faces=0), tmp_path / "runs"
     run(table, out, only=["baseline"])
-    judged = []
-    judge = experiment.judge
-    monkeypatch.setattr(experiment, "judge", lambda run, *rest: (judged.append(run.row), judge(run, *rest)))
+    evaluated = []
+    evaluate_run = experiment.evaluate_run
+    monkeypatch.setattr(
+        experiment, "evaluate_run", lambda run, *rest: (evaluated.append(run.row), evaluate_run(run, *rest))
+    )
     run(table, out)
-    assert (trained, judged) == (["none", "relation"], ["relation"])
+    assert (trained, evaluated) == (["none", "relation"], ["relation"])
     run(table.model_copy(update={"subsets": {}}), out)
-    assert (trained, judged) == (["none", "relation"], ["relation", "baseline", "relation"])
+    assert (trained, evaluated) == (["none", "relation"], ["relation", "baseline", "relation"])
 
 
 def test_a_row_goes_on_from_another_ones_weights_seed_by_seed_and_is_not_done_once_those_are_others(
@@ -193,9 +195,9 @@ def test_what_describes_no_run_is_not_done(file, tmp_path, damaged):
 
 
 def test_rows_are_not_judged_on_faces_that_they_learn(file, tmp_path):
-    with pytest.raises(ConfigError, match=r"row baseline learns train\+valid, and could not be judged"):
+    with pytest.raises(ConfigError, match=r"row baseline learns train\+valid, and could not be evaluated"):
         run(table_of(file, split="valid"), tmp_path, changes=["data.train=train+valid", "data.valid=null"])
-    with pytest.raises(ConfigError, match="split: say what to judge on"):
+    with pytest.raises(ConfigError, match="split: say what to evaluate on"):
         run(table_of(file), tmp_path, changes=["data.valid=null"])
 
 
@@ -250,7 +252,7 @@ def test_settings_of_a_row_that_make_no_sense_are_refused_with_its_name(file):
     with pytest.raises(ConfigError, match="row baseline: 1 wrong setting"):
         configure(table)
     table = table_of(file, rows={"baseline": {"changes": BASELINE}, "other": {"changes": ["data.valid=other"]}})
-    with pytest.raises(ConfigError, match="judged on the same faces"):
+    with pytest.raises(ConfigError, match="evaluated on the same faces"):
         configure(table)
     first = {"baseline": {"changes": BASELINE}}
     with pytest.raises(ConfigError, match="row other changes seed: set the table's seeds"):
@@ -292,7 +294,7 @@ def test_another_teacher_of_the_same_name_makes_another_run_and_one_that_is_gone
     def made():
         return experiment.Run("row", 0, config, tmp_path)
 
-    (tmp_path / "run.json").write_text(json.dumps({**made().description, "judged": {}}))
+    (tmp_path / "run.json").write_text(json.dumps({**made().description, "evaluated": {}}))
     assert made().is_done({})
     teacher.write_bytes(b"other")
     assert not made().is_done({})

@@ -19,7 +19,7 @@ from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.export import Graph, export, load_mean
-from ranfer.model import RAN, SURE, TURN, turned
+from ranfer.model import RAN, ROTATION, SURE, rotated
 from ranfer.onnx_file import check_parity, example_faces
 from ranfer.recognize import load
 from ranfer.runtime import open_onnx
@@ -168,7 +168,7 @@ def test_only_faces_of_which_two_views_are_unsure_are_judged_turned_too(tmp_path
         first = torch.linalg.svd(features - features.mean(0))[2][0]
         model.model.fc.weight.zero_()[0] = first * 4 / ((features - features.mean(0)) @ first).std()
         model.model.fc.bias.zero_()[0] = 2 - features.mean(0) @ model.model.fc.weight[0]
-        views = [images, *(turned(images, angle) for angle in (TURN, -TURN))]
+        views = [images, *(rotated(images, angle) for angle in (ROTATION, -ROTATION))]
         views = [image for view in views for image in (view, view.flip(-1))]
         probabilities = torch.stack([model.model(view).logits.softmax(1) for view in views])
     two, six = probabilities[:2].mean(dim=0), probabilities.mean(dim=0)
@@ -198,16 +198,16 @@ def test_boxes_that_are_given_replace_those_of_the_model_in_every_view():
     model = trained(regions=RegionsConfig(scheme="fixed5")).model.eval()
     images, boxes = torch.rand(1, 1, 48, 48), torch.tensor([[[0.0, 0.0, 1.0, 1.0], [0.3, 0.4, 0.6, 0.8]]])
     with torch.no_grad():
-        one = model.judge(images, boxes, views=6)[0]
+        one = model.predict(images, boxes, views=6)[0]
         model.boxes = model.boxes[:, :1]  # what would be taken instead
-        torch.testing.assert_close(model.judge(images, boxes, views=6)[0], one)
+        torch.testing.assert_close(model.predict(images, boxes, views=6)[0], one)
 
 
 def test_turning_is_about_the_middle_and_by_the_angle_that_is_said():
     image = torch.zeros(1, 1, 49, 49)
     image[0, 0, 23:26, 38:43] = 1.0  # to the right of the middle, 16 pixels away
     for angle in (30.0, -30.0):
-        view = turned(image, angle)
+        view = rotated(image, angle)
         rows, columns = torch.meshgrid(torch.arange(49.0), torch.arange(49.0), indexing="ij")
         y, x = ((view[0, 0] * place).sum() / view.sum() - 24 for place in (rows, columns))
         assert math.degrees(math.atan2(y, x)) == pytest.approx(-angle, abs=0.5)  # y goes down

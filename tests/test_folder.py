@@ -11,7 +11,7 @@ from PIL import Image
 
 from ranfer.answers import Model, PredictionsFile
 from ranfer.data import open_dataset
-from ranfer.data.dataset import read_face, spare_data, stack_faces
+from ranfer.data.dataset import read_face, refuse_overwriting_data, stack_faces
 from ranfer.data.labels import label
 from ranfer.data.manifest import prepare
 from ranfer.errors import ConfigError, DataError
@@ -63,7 +63,7 @@ def test_no_output_takes_the_place_of_tables_or_pictures(put):
     dataset = opened(put("happy/a.png", classes_yaml="grin: happiness"))
     for file in (dataset.path / "classes.yaml", dataset.samples[0].location.path):
         with pytest.raises(ConfigError, match="is read here"):
-            spare_data([file], dataset)
+            refuse_overwriting_data([file], dataset)
 
 
 def test_pictures_alone_are_faces_without_labels(put):

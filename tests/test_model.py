@@ -224,11 +224,11 @@ def test_a_backbone_is_made_for_the_crops_that_it_will_see():
 def test_all_views_of_a_face_have_the_regions_that_were_given():
     network, faces = model().eval(), torch.rand(2, 1, 48, 48)
     boxes = network.boxes[:, [0, 1, 2]]
-    given = network.judge(faces, boxes, views=6)[0]
+    given = network.predict(faces, boxes, views=6)[0]
     network.boxes = boxes
-    torch.testing.assert_close(given, network.judge(faces, views=6)[0])
+    torch.testing.assert_close(given, network.predict(faces, views=6)[0])
     with pytest.raises(ConfigError, match="expected 1, 2 or 6 views"):
-        network.judge(faces, views=3)
+        network.predict(faces, views=3)
 
 
 @pytest.mark.parametrize(

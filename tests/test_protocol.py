@@ -5,7 +5,7 @@ import pytest
 
 from layouts import AFFECTNET, RAFDB, flat, write_affectnet, write_rafdb
 from ranfer.data import open_dataset
-from ranfer.data.subsets import read_list
+from ranfer.data.face_lists import read_list
 from ranfer.evaluate import evaluate
 from ranfer.protocol import LISTS, UNKNOWN, ids_hash, protocol
 from ranfer.vocab import Prediction

@@ -5,10 +5,10 @@ import pytest
 from layouts import RAFDB, flat, write_rafdb
 from ranfer.data import open_dataset
 from ranfer.data.check import check
-from ranfer.data.dataset import spare_data
+from ranfer.data.dataset import refuse_overwriting_data
+from ranfer.data.face_lists import compare, read_list, resolve
 from ranfer.data.labels import label
 from ranfer.data.rafdb import PUBLISHED
-from ranfer.data.subsets import compare, read_list, resolve
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Expression
 
@@ -95,7 +95,7 @@ def test_no_output_takes_the_place_of_tables_or_pictures(folder):
     dataset = open_dataset(f"rafdb:{folder}")
     for file in (folder / "EmoLabel" / "list_patition_label.txt", dataset.samples[0].location.path):
         with pytest.raises(ConfigError, match="is read here"):
-            spare_data([file], dataset)
+            refuse_overwriting_data([file], dataset)
 
 
 def test_files_may_begin_with_a_byte_order_mark(tmp_path):

@@ -13,8 +13,8 @@ from PIL import Image
 import ranfer.recognize
 from ranfer.errors import CheckpointError, ConfigError, ImageError, RanferError
 from ranfer.faces.align import face_map, find_frame
-from ranfer.faces.attributes import Estimate
-from ranfer.faces.detect import Detection
+from ranfer.faces.attributes import AttributeEstimate
+from ranfer.faces.detection import Detection
 from ranfer.recognize import Recognizer, load
 from ranfer.vocab import ESTIMATED, Expression
 
@@ -101,7 +101,7 @@ class Frontal:
     def __call__(self, faces):
         n = len(faces)
         pose, occlusion = self.pose.repeat(n, axis=0), self.occlusion.repeat(n, axis=0)
-        return Estimate(np.full((n, 5, 2), 0.5), pose, occlusion, np.ones((n, 6, 6)))
+        return AttributeEstimate(np.full((n, 5, 2), 0.5), pose, occlusion, np.ones((n, 6, 6)))
 
 
 @pytest.fixture(scope="module", autouse=True)

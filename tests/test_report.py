@@ -14,15 +14,15 @@ from ranfer.answers import PredictionsFile
 from ranfer.config import ModelConfig
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
-from ranfer.data.subsets import read_list
+from ranfer.data.face_lists import read_list
 from ranfer.errors import ConfigError
 from ranfer.evaluate import evaluate
 from ranfer.extras import need_extra
-from ranfer.intervals import Figure, Interval
+from ranfer.formatting import percent
+from ranfer.intervals import Estimate, Interval
 from ranfer.regions import FACE, FIXED5
 from ranfer.report import write_report
 from ranfer.vocab import Prediction
-from ranfer.wording import percent
 from test_evaluate import Told, mostly_right, truth, write
 
 
@@ -188,5 +188,5 @@ def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
 
 
 def test_a_share_is_written_with_its_interval():
-    assert percent(Figure(0.84964, Interval(0.8368, 0.86161))) == "84.96 (83.68 to 86.16)"
-    assert percent(Figure(float("nan"), Interval(float("nan"), float("nan")))) == percent(None) == "-"
+    assert percent(Estimate(0.84964, Interval(0.8368, 0.86161))) == "84.96 (83.68 to 86.16)"
+    assert percent(Estimate(float("nan"), Interval(float("nan"), float("nan")))) == percent(None) == "-"

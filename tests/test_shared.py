@@ -1,4 +1,4 @@
-"""A model of one dataset judged on another: which expressions count, and what becomes of the others."""
+"""A model of one dataset evaluated on another: which expressions count, and what becomes of the others."""
 
 import json
 

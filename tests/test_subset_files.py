@@ -16,10 +16,10 @@ from ranfer.data.attributes import from_line, merge_answers, read_attributes, to
 from ranfer.data.dataset import Dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.data.exchange import FORMATS, export_subsets, open_source
+from ranfer.data.face_lists import FERPLUS_OCCLUSION, read_list, read_subset
 from ranfer.data.labelstudio import read_labelstudio
-from ranfer.data.rules import LabelledFace, Subset, rules
 from ranfer.data.subset_files import write_list
-from ranfer.data.subsets import FERPLUS_OCCLUSION, read_list, read_subset
+from ranfer.data.subsets import LabelledFace, Subset, rules
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import ESTIMATED, Attributes, Expression, Location, Occlusion, Pose, Sample
 

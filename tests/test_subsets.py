@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ranfer.data.face_lists import Agreement, FaceEntry, compare, read_list, read_subset, resolve
 from ranfer.data.ferplus import read_votes
 from ranfer.data.labels import label
-from ranfer.data.subsets import Agreement, FaceEntry, compare, read_list, read_subset, resolve
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Location, Occlusion, Sample
 

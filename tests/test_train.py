@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ranfer import train as training
-from ranfer.augment import augment, draw_over, erase, mix, move, move_points, moves
+from ranfer.augment import augment, draw_over, erase, mix, random_affine, warp, warp_points
 from ranfer.checkpoint import Trained, load, read_tensors, write_tensors
 from ranfer.config import (
     AugmentConfig,
@@ -38,7 +38,7 @@ from ranfer.data.manifest import prepare
 from ranfer.errors import CheckpointError, ConfigError, DataError, LossError, RanferError
 from ranfer.evaluate import labelled
 from ranfer.faces.attributes import AttributeModel
-from ranfer.files import claimed
+from ranfer.files import locked
 from ranfer.model import RAN
 from ranfer.optimizer import build_optimizer, learning_rate
 from ranfer.training_faces import Faces, batches, divide, load_faces
@@ -302,7 +302,7 @@ def test_a_loss_that_is_no_number_says_where_and_what_to_try(settings, tmp_path)
 def test_two_runs_do_not_train_into_one_folder(settings, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    with claimed(run), pytest.raises(ConfigError, match="run: another run is writing it"):
+    with locked(run), pytest.raises(ConfigError, match="run: another run is writing it"):
         training.train(settings("epochs=1"), run, quiet())
     assert training.train(settings("epochs=1"), run, quiet()) == run / "best.safetensors"
 
@@ -547,9 +547,9 @@ def test_augmentation_with_nothing_set_changes_nothing():
 
 def test_a_flip_mirrors_and_a_shift_moves():
     images = torch.rand(4, 1, 20, 20)
-    flipped = move(images, moves(4, STILL.model_copy(update={"flip": 1.0}), images.device))
+    flipped = warp(images, random_affine(4, STILL.model_copy(update={"flip": 1.0}), images.device))
     torch.testing.assert_close(flipped, images.flip(-1), atol=1e-5, rtol=0)
-    moved = move(images, moves(4, STILL.model_copy(update={"shift": 0.5}), images.device))
+    moved = warp(images, random_affine(4, STILL.model_copy(update={"shift": 0.5}), images.device))
     assert (moved - images).abs().mean() > 0.1
 
 
@@ -560,8 +560,8 @@ def test_landmarks_go_where_the_pixels_go_and_change_sides_in_the_mirror():
     grid = (torch.arange(side) + 0.5) / side
     away = (points[:, :, None, None] - torch.stack(torch.meshgrid(grid, grid, indexing="xy"), dim=-1)).square().sum(-1)
     spots = torch.exp(-away / (2 * 0.02**2))  # (n, 5, h, w): a channel with a bright spot for each landmark
-    theta = moves(n, AugmentConfig(flip=0.5, rotate=30, scale=0.2, shift=0.05), spots.device)
-    moved, found = move_points(points, theta), move(spots, theta).flatten(2).argmax(dim=2)
+    theta = random_affine(n, AugmentConfig(flip=0.5, rotate=30, scale=0.2, shift=0.05), spots.device)
+    moved, found = warp_points(points, theta), warp(spots, theta).flatten(2).argmax(dim=2)
     found = torch.stack([found % side, found // side], dim=2).add(0.5) / side
     mirrored = theta[:, :, :2].det() < 0
     assert 10 < mirrored.sum() < 30

@@ -134,7 +134,7 @@ class Model(Source):
         parts: list[Prediction] = []
         unreadable: dict[str, str] = {}
         ids: list[str] = []
-        order: list[int] = []  # where the faces stand that were judged one after the other, those of one size together
+        order: list[int] = []  # where the faces stand that were seen one after the other, those of one size together
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
             faces: dict[str, UInt8[np.ndarray, "_ _ 3"]] = {}

@@ -36,12 +36,12 @@ def augment(
 
     Landmarks, in fractions of the face, go where the face goes.
     """
-    theta = moves(len(images), config, images.device)
-    images = light(move(images, theta), config.light)
-    return erase(images, config.erase, config.erase_side), None if points is None else move_points(points, theta)
+    theta = random_affine(len(images), config, images.device)
+    images = jitter_light(warp(images, theta), config.light)
+    return erase(images, config.erase, config.erase_side), None if points is None else warp_points(points, theta)
 
 
-def moves(b: int, config: AugmentConfig, device: torch.device) -> Float[Tensor, "b 2 3"]:
+def random_affine(b: int, config: AugmentConfig, device: torch.device) -> Float[Tensor, "b 2 3"]:
     """For each face a map from places after flip, rotation, scale and shift to places before; sides go from -1 to 1."""
     angle = _uniform(b, device) * math.radians(config.rotate)
     zoom = 1 + _uniform(b, device) * config.scale
@@ -56,20 +56,20 @@ def moves(b: int, config: AugmentConfig, device: torch.device) -> Float[Tensor, 
     )
 
 
-def move(images: Float[Tensor, "b c h w"], theta: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b c h w"]:
+def warp(images: Float[Tensor, "b c h w"], theta: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b c h w"]:
     """One affine resampling a face; the border repeats."""
     grid = affine_grid(theta, list(images.shape), align_corners=False)
     return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def move_points(points: Float[Tensor, "b 5 2"], theta: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 5 2"]:
-    """Landmarks where :func:`move` takes them; those of a mirrored face change sides."""
+def warp_points(points: Float[Tensor, "b 5 2"], theta: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b 5 2"]:
+    """Landmarks where :func:`warp` takes them; those of a mirrored face change sides."""
     turn, shift = theta[..., :2], theta[..., 2]
     points = (torch.linalg.solve(turn, (2 * points - 1 - shift[:, None]).mT).mT + 1) / 2
     return torch.where((turn.det() < 0)[:, None, None], points[:, MIRRORED], points)
 
 
-def light(images: Float[Tensor, "b c h w"], strength: float) -> Float[Tensor, "b c h w"]:
+def jitter_light(images: Float[Tensor, "b c h w"], strength: float) -> Float[Tensor, "b c h w"]:
     """Contrast round a face's own mean, and brightness."""
     contrast, brightness = (_uniform(len(images), images.device)[:, None, None, None] * strength for _ in range(2))
     mean = images.mean(dim=(1, 2, 3), keepdim=True)

@@ -71,7 +71,7 @@ class _Graph(nn.Module):
 
 
 def export_candidates(net: CandidateNet, path: Path, about: dict[str, Any]) -> float:
-    """Write the ONNX file that :class:`ranfer.faces.second_look.SecondLook` opens; weights are rounded to float16.
+    """Write the ONNX file that :class:`ranfer.faces.cascade.Cascade` opens; weights are rounded to float16.
 
     Returns:
         The largest difference of any output from PyTorch's.

@@ -28,7 +28,7 @@ from ranfer.backbones import BUILT_IN, Foreign
 from ranfer.config import BackboneConfig, ModelConfig, RegionsConfig
 from ranfer.errors import CheckpointError, ConfigError
 from ranfer.face_regions import FaceRegions
-from ranfer.files import appearing
+from ranfer.files import atomic_path
 from ranfer.model import RAN
 from ranfer.onnx_file import read_weights
 from ranfer.regions import CENTRE_80, FIXED5
@@ -42,7 +42,7 @@ STATE_FORMAT = "ranfer-run-1"  # of what a training run resumes from
 class Trained:
     """A model with its weights, ready to predict, and what its file says of it.
 
-    ``views`` are as in ``RAN.judge``.
+    ``views`` are as in ``RAN.predict``.
     """
 
     model: RAN
@@ -63,7 +63,7 @@ class Trained:
         self.model.eval()
         boxes, mask = self._regions(faces, ids)
         device = self.model.fc.weight.device
-        probabilities, out = self.model.judge(
+        probabilities, out = self.model.predict(
             self.model.prepare(torch.from_numpy(np.ascontiguousarray(faces)).to(device)),
             torch.from_numpy(boxes).to(device),
             None if mask is None else torch.from_numpy(mask).to(device),
@@ -82,7 +82,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     metadata = {key: json.dumps(value) for key, value in about.items()}
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
     try:
-        with appearing(path) as partial, partial.open("wb") as file:
+        with atomic_path(path) as partial, partial.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -129,7 +129,7 @@ class DataConfig(Settings):
     def _only_training(cls, value: Any) -> Any:
         if isinstance(value, str) and value.lower() not in ("true", "false"):
             raise ValueError(
-                "only training faces are ever balanced, and nothing that is judged: expected true or false"
+                "only training faces are ever balanced, and nothing that is evaluated: expected true or false"
             )
         return value
 
@@ -267,8 +267,8 @@ class ExperimentConfig(Settings):
     rows: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], RowConfig]  # names are folders, too
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
     references: tuple[str, ...] = Field(min_length=1)  # rows that all others are compared with
-    split: str | None = None  # to judge on; None: data.valid
-    subsets: dict[str, Path] = {}  # lists of faces to judge apart
+    split: str | None = None  # to evaluate on; None: data.valid
+    subsets: dict[str, Path] = {}  # lists of faces to evaluate apart
     occlusion_faces: int = Field(400, ge=0)  # faces of the split to draw things over; 0: none
 
     @model_validator(mode="after")

@@ -13,11 +13,11 @@ from jaxtyping import UInt8
 
 from ranfer.data.attributes import about_path, read_attributes, to_line
 from ranfer.data.dataset import Dataset, read_face, require_framed
-from ranfer.data.subsets import list_hash
+from ranfer.data.face_lists import list_hash
 from ranfer.data.textfiles import to_jsonl
 from ranfer.errors import ConfigError, ImageError
-from ranfer.faces.attributes import AttributeModel, Estimate
-from ranfer.files import claimed, write_text
+from ranfer.faces.attributes import AttributeEstimate, AttributeModel
+from ranfer.files import locked, write_text
 from ranfer.images import by_shape
 from ranfer.vocab import Attributes, Progress, Sample, silent
 
@@ -58,7 +58,7 @@ def estimate(
         "model": {name: model.description.get(name) for name in ("sha256", "revision", "date")},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file, claimed(path):
+    with path.open("ab") as file, locked(path):
         done = _earlier(path, about)
         if not (done.records or done.errors):  # what lies there may be of a file that was removed
             write_text(about_path(path), json.dumps(about, indent=2) + "\n")
@@ -112,7 +112,7 @@ def _lines(dataset: Dataset, samples: Sequence[Sample], model: AttributeModel, d
     lines: dict[str, dict[str, Any]] = {}
     ids = list(faces)
     for places, pixels in by_shape(list(faces.values()), BATCH):
-        said: Estimate = model(pixels)
+        said: AttributeEstimate = model(pixels)
         for place, attributes, points in zip(places, said.attributes(), said.landmarks, strict=True):
             done.records[ids[place]] = attributes
             lines[ids[place]] = to_line(ids[place], attributes) | {"landmarks": np.round(points, 4).tolist()}

@@ -14,8 +14,8 @@ from jaxtyping import Int
 from ranfer import metrics
 from ranfer.answers import Answers, Predictor, Source, as_source
 from ranfer.data.dataset import Dataset, first_few
+from ranfer.data.face_lists import FaceList, resolve
 from ranfer.data.labels import label, require_labels
-from ranfer.data.subsets import FaceList, resolve
 from ranfer.data.textfiles import to_csv
 from ranfer.errors import ConfigError
 from ranfer.files import write_text
@@ -28,7 +28,7 @@ UNREADABLE = "cannot be read"
 
 @dataclass(frozen=True)
 class Group:
-    """A split or subset, judged."""
+    """A split or subset, evaluated."""
 
     samples: list[Sample]
     truth: Int[np.ndarray, " n"]
@@ -90,7 +90,7 @@ def evaluate(
 
     Args:
         rule: makes one label of the votes; ``majority`` or ``probability``.
-        subset_labels: judge subsets by the rule, or by the labels that their own lists give.
+        subset_labels: label subsets by the rule, or by the labels that their own lists give.
         only_shared: leave out faces whose expression not every source can answer, and take from the answers those
             that no face of the split has.
         replicates: of bootstraps.
@@ -107,15 +107,15 @@ def evaluate(
     whole = labelled(dataset, split, rule)
     sources = [as_source(given) for given in (source, against) if given is not None]
     shared = sharing(whole, sources, only_shared)
-    whole = _judged(whole, shared)
+    whole = _among(whole, shared)
     parts = {
-        name: _judged(_by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule), shared)
+        name: _among(_by_list(samples, lists[name]) if subset_labels == "list" else _by_rule(samples, rule), shared)
         for name, samples in listed.items()
     }
     needed = list({sample.id: sample for part in (whole, *parts.values()) for sample in part.samples}.values())
 
     said = [
-        one.answers(dataset, needed, _part(progress, number, len(sources))).among(shared.judged)
+        one.answers(dataset, needed, _part(progress, number, len(sources))).among(shared.evaluated)
         for number, one in enumerate(sources)
     ]
     unreadable = {face: why for answers in said for face, why in answers.unreadable.items()}
@@ -194,9 +194,9 @@ def sharing(faces: Labelled, sources: Sequence[Source], only_shared: bool) -> Sh
     return Shared(support, tuple(source.names for source in sources), only_shared)
 
 
-def _judged(part: Labelled, shared: Shared) -> Labelled:
-    """Without the samples whose expression is not judged."""
-    columns = [expression.column for expression in shared.judged]
+def _among(part: Labelled, shared: Shared) -> Labelled:
+    """Without the samples whose expression is not evaluated."""
+    columns = [expression.column for expression in shared.evaluated]
     kept = np.isin(part.truth, columns)
     names, counts = np.unique(part.truth[~kept], return_counts=True)
     left_out = {f"{list(Expression)[column]} is not shared": int(n) for column, n in zip(names, counts, strict=True)}

@@ -1,4 +1,4 @@
-"""A table of training runs: each row is trained and judged with each seed, and then all rows are compared.
+"""A table of training runs: each row is trained and evaluated with each seed, and then all rows are compared.
 
 A stopped table goes on where it was, and a run that fails is a line: the others go on.
 """
@@ -25,20 +25,20 @@ from ranfer.config import ExperimentConfig, TrainConfig, override, parse, read_y
 from ranfer.cost import multiply_adds
 from ranfer.data import Dataset, open_dataset
 from ranfer.data.dataset import require_read
+from ranfer.data.face_lists import FaceList, list_hash, read_subset, resolve
 from ranfer.data.labels import label
-from ranfer.data.subsets import FaceList, list_hash, read_subset, resolve
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
-from ranfer.files import appearing, claimed, write_text
+from ranfer.files import atomic_path, locked, write_text
 from ranfer.provenance import file_hash
-from ranfer.robustness import KINDS, SHARES, Covered, Subjects, answer_covered, cover, prepare
+from ranfer.synthetic_occlusion import KINDS, SHARES, Covered, Subjects, answer_covered, cover, prepare
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
 from ranfer.training_record import has_learnt
 
 PREDICTIONS, COVERED, DONE = "predictions.csv", "occlusion.npz", "run.json"
-RULE = "majority"  # by which all runs are judged
+RULE = "majority"  # by which all runs are evaluated
 DRAWN = f"covered by {100 * SHARES[0]:.0f} to {100 * SHARES[-1]:.0f} %"
 PATIENCE = 60.0  # seconds to wait for another process that writes the report
 
@@ -61,15 +61,15 @@ class Run:
         files = {str(path): file_hash(path) for path in known if path.exists()}
         return {"config": self.config.model_dump(mode="json"), **start, "files": files}
 
-    def is_done(self, judged: Mapping[str, Any]) -> bool:
-        """Whether it was trained with these settings, and judged by what ``judged`` describes."""
+    def is_done(self, evaluated: Mapping[str, Any]) -> bool:
+        """Whether it was trained with these settings, and evaluated by what ``evaluated`` describes."""
         try:
             about = json.loads((self.folder / DONE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return False
         except ValueError as error:
-            raise DataError(f"{self.folder / DONE}: damaged; remove it to judge this run again ({error})") from error
-        return bool(_without_gone_files(about) == {**self.description, "judged": judged})
+            raise DataError(f"{self.folder / DONE}: damaged; remove it to evaluate this run again ({error})") from error
+        return bool(_without_gone_files(about) == {**self.description, "evaluated": evaluated})
 
 
 def _without_gone_files(about: Any) -> Any:
@@ -82,8 +82,8 @@ def _without_gone_files(about: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """What every run is judged by: a split, lists of faces, and a sample of the split for covered faces."""
+class Benchmark:
+    """What every run is evaluated by: a split, lists of faces, and a sample of the split for covered faces."""
 
     dataset: Dataset
     split: str
@@ -99,7 +99,7 @@ class Judges:
         return [] if self.subjects is None else list(cover(self.subjects))
 
     def describe(self) -> dict[str, Any]:
-        """What must be the same for a run not to be judged again."""
+        """What must be the same for a run not to be evaluated again."""
         return {
             "data": f"{self.dataset.name}:{self.dataset.path}",
             "split": self.split,
@@ -126,7 +126,7 @@ def run_table(
     command: str = "",
     complain: Callable[[str], None],
 ) -> bool:
-    """Train and judge what is not done yet, in ``out/ROW/seed-N``, and compare all that is done.
+    """Train and evaluate what is not done yet, in ``out/ROW/seed-N``, and compare all that is done.
 
     Args:
         changes: settings of all rows, as after ``--set``.  only: train no other rows.
@@ -145,37 +145,37 @@ def run_table(
     if unknown := [row for row in only if row not in configs]:
         raise ConfigError(f"no row is called {unknown[0]!r}; there are {', '.join(configs)}")
     runs = _runs(table, configs, out)
-    judges = _judges(table, runs[0].config)
-    _require_unknown(configs, judges)
-    judged = judges.describe()
+    benchmark = _benchmark(table, runs[0].config)
+    _require_unknown(configs, benchmark)
+    evaluated = benchmark.describe()
     failed = False
     for number, run in enumerate(runs, start=1):
-        if run.is_done(judged) or (only and run.row not in only):
+        if run.is_done(evaluated) or (only and run.row not in only):
             continue
         console.rule(f"{number} of {len(runs)}: {run.row}, seed {run.seed}, epochs: {run.config.epochs}")
         torch.compiler.reset()  # it would give up on one network after eight others
         try:
-            if run.start is not None and not run.start.is_done(judged):  # another process may be at it still
+            if run.start is not None and not run.start.is_done(evaluated):  # another process may be at it still
                 raise ConfigError(f"it starts from row {run.start.row}, seed {run.seed}, which is not done")
             train(run.config, run.folder, console, resume=True)
-            judge(run, judges, console)
+            evaluate_run(run, benchmark, console)
         except Exception as error:  # PyTorch raises many kinds; the other rows go on
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
         else:
-            write_text(run.folder / DONE, json.dumps({**run.description, "judged": judged}, indent=2) + "\n")
+            write_text(run.folder / DONE, json.dumps({**run.description, "evaluated": evaluated}, indent=2) + "\n")
     out.mkdir(parents=True, exist_ok=True)
     with _waiting_for(out):  # processes that share a table may end together: the last one reports the runs of all
-        done = [run for run in runs if run.is_done(judged)]
+        done = [run for run in runs if run.is_done(evaluated)]
         if not done:
             raise DataError(f"{out}: no run of this table is done with these settings; there is nothing to compare")
-        write_report(_collect(table, configs, runs, done, judges, changes), report or out, command)
+        write_report(_collect(table, configs, runs, done, benchmark, changes), report or out, command)
     return not failed
 
 
 @contextmanager
 def _waiting_for(folder: Path) -> Iterator[None]:
-    """As :func:`claimed`, but waits up to ``PATIENCE`` seconds for another process.
+    """As :func:`locked`, but waits up to ``PATIENCE`` seconds for another process.
 
     Raises:
         ConfigError: it still has the folder.
@@ -184,7 +184,7 @@ def _waiting_for(folder: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(claimed(folder))
+                stack.enter_context(locked(folder))
                 break
             except ConfigError:
                 if monotonic() >= deadline:
@@ -213,11 +213,11 @@ def configure(table: ExperimentConfig, changes: Sequence[str] = ()) -> dict[str,
     }
     if len({(config.data.source, config.data.valid) for config in configs.values()}) > 1:
         raise ConfigError(
-            "the rows of a table are judged on the same faces: data.source and data.valid must not differ"
+            "the rows of a table are evaluated on the same faces: data.source and data.valid must not differ"
         )
     for name, config in configs.items():
         if (table.split or config.data.valid) in config.data.learnt:
-            raise ConfigError(f"row {name} learns {config.data.train}, and could not be judged on a split of these")
+            raise ConfigError(f"row {name} learns {config.data.train}, and could not be evaluated on a split of these")
     costs = dict[str, int]()
     for name, config in configs.items():
         try:
@@ -236,13 +236,13 @@ def _changed(config: TrainConfig, row: str, **changes: Any) -> TrainConfig:
     return parse(TrainConfig, config.model_dump() | changes, f"row {row}")
 
 
-def _require_unknown(configs: Mapping[str, TrainConfig], judges: Judges) -> None:
-    """Refuse a start or a teacher that was trained on the faces on which all are judged."""
+def _require_unknown(configs: Mapping[str, TrainConfig], benchmark: Benchmark) -> None:
+    """Refuse a start or a teacher that was trained on the faces on which all are evaluated."""
     for name, config in configs.items():
         for path in filter(Path.exists, config.taught_by):  # without one, its run fails by itself
-            if has_learnt(description(path), judges.dataset.origin, judges.split):
+            if has_learnt(description(path), benchmark.dataset.origin, benchmark.split):
                 raise ConfigError(
-                    f"row {name}: {path} was trained on {judges.split}, on which the rows are to be judged"
+                    f"row {name}: {path} was trained on {benchmark.split}, on which the rows are to be evaluated"
                 )
 
 
@@ -260,10 +260,10 @@ def _runs(table: ExperimentConfig, configs: Mapping[str, TrainConfig], out: Path
     return list(runs.values())
 
 
-def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
+def _benchmark(table: ExperimentConfig, config: TrainConfig) -> Benchmark:
     split = table.split or config.data.valid
     if split is None:
-        raise ConfigError("split: say what to judge on, because no split chooses the epoch")
+        raise ConfigError("split: say what to evaluate on, because no split chooses the epoch")
     dataset = open_dataset(config.data.source)
     if taken := {split, DRAWN} & table.subsets.keys():
         raise ConfigError(f"subsets: {min(taken)!r} is the name of all faces; choose another")
@@ -273,10 +273,10 @@ def _judges(table: ExperimentConfig, config: TrainConfig) -> Judges:
     subjects = None
     if table.occlusion_faces:
         subjects = prepare(dataset, split, RULE, table.occlusion_faces)
-    return Judges(dataset, split, lists, subjects)
+    return Benchmark(dataset, split, lists, subjects)
 
 
-def judge(run: Run, judges: Judges, console: Console) -> None:
+def evaluate_run(run: Run, benchmark: Benchmark, console: Console) -> None:
     """Ask a run's best model about all faces, and keep its answers in the run's folder.
 
     Raises:
@@ -286,16 +286,22 @@ def judge(run: Run, judges: Judges, console: Console) -> None:
     # Its own intervals are not used: one replicate makes them cheap.
     with showing(console) as bar:
         evaluation = evaluate(
-            judges.dataset, judges.split, trained, RULE, subsets=judges.lists, replicates=1, progress=bar("faces")
+            benchmark.dataset,
+            benchmark.split,
+            trained,
+            RULE,
+            subsets=benchmark.lists,
+            replicates=1,
+            progress=bar("faces"),
         )
-        # All runs must be judged on the same faces.
-        require_read(list(evaluation.unreadable.values()), judges.dataset.samples)
+        # All runs must be evaluated on the same faces.
+        require_read(list(evaluation.unreadable.values()), benchmark.dataset.samples)
         write_predictions(evaluation, run.folder / PREDICTIONS)
-        if judges.subjects is None:
+        if benchmark.subjects is None:
             return
-        found = answer_covered([trained], judges.subjects, cells=judges.covered, progress=bar("covered"))
+        found = answer_covered([trained], benchmark.subjects, cells=benchmark.covered, progress=bar("covered"))
     right = found.mean_right[0]
-    with appearing(run.folder / COVERED) as partial, partial.open("wb") as file:
+    with atomic_path(run.folder / COVERED) as partial, partial.open("wb") as file:
         np.savez_compressed(file, right=right)
 
 
@@ -304,16 +310,16 @@ def _collect(
     configs: Mapping[str, TrainConfig],
     runs: Sequence[Run],
     done: Sequence[Run],
-    judges: Judges,
+    benchmark: Benchmark,
     changes: Sequence[str],
 ) -> Table:
     files = {(run.row, run.seed): PredictionsFile(run.folder / PREDICTIONS) for run in done}
     any_file = next(iter(files.values()))  # the faces of each group, and their labels, are the same for every run
-    seen = evaluate(judges.dataset, judges.split, any_file, RULE, subsets=judges.lists, replicates=1)
+    seen = evaluate(benchmark.dataset, benchmark.split, any_file, RULE, subsets=benchmark.lists, replicates=1)
     seeds = {row: tuple(seed for seed in table.seeds if (row, seed) in files) for row in configs}
     finished = [row for row in configs if seeds[row]]
     groups = {}
-    for name, group in {judges.split: seen.whole, **seen.subsets}.items():
+    for name, group in {benchmark.split: seen.whole, **seen.subsets}.items():
         ids = [sample.id for sample in group.samples]
         right = {
             row: np.stack([files[row, seed].look_up(ids).predicted == group.truth for seed in seeds[row]]).astype(float)
@@ -321,16 +327,16 @@ def _collect(
         }
         groups[name] = Group(right, len(ids))
     curves: dict[str, np.ndarray] = {}
-    if judges.subjects is not None:
+    if benchmark.subjects is not None:
         covered = {
             row: np.stack([np.load(run.folder / COVERED)["right"] for run in done if run.row == row])
             for row in finished
         }
         curves = {row: right.mean(axis=2) for row, right in covered.items()}
         means = {row: right.mean(axis=1) for row, right in covered.items()}
-        groups[DRAWN] = Group(means, len(judges.subjects.ids), single=False)
+        groups[DRAWN] = Group(means, len(benchmark.subjects.ids), single=False)
     return Table(
-        rows={row: _row(table, row, seeds[row], config, judges.dataset) for row, config in configs.items()},
+        rows={row: _row(table, row, seeds[row], config, benchmark.dataset) for row, config in configs.items()},
         references=table.references,
         groups=groups,
         shares=SHARES,
@@ -340,7 +346,7 @@ def _collect(
             "learnt": runs[0].config.data.model_dump(mode="json", exclude={"source"}),
             "base": str(table.base),
             "changes": " ".join([*table.changes, *changes]) or "none",
-            **judges.describe(),
+            **benchmark.describe(),
         },
     )
 

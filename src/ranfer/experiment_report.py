@@ -14,9 +14,9 @@ from jaxtyping import Float
 
 from ranfer import intervals, plots
 from ranfer.files import write_text
-from ranfer.intervals import Figure
+from ranfer.formatting import as_json, markdown_table, number, p_value, points
+from ranfer.intervals import Estimate
 from ranfer.provenance import revision
-from ranfer.wording import as_json, markdown_table, number, p_value, points
 
 PLOT, CURVES = "experiment.png", "occlusion.png"
 
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
     With one shared seed the interval is over faces alone.
     """
 
-    accuracy: Figure  # NaN without faces
+    accuracy: Estimate  # NaN without faces
     seeds: tuple[int, ...]
     p_values: dict[int, float]  # exact McNemar, by seed
 
@@ -102,7 +102,7 @@ def compare(table: Table, group: Group, row: str, reference: str) -> Difference 
         if group.single
     }
     value = float(values.mean()) if group.n else float("nan")
-    return Difference(Figure(value, intervals.bootstrap_runs(values)), seeds, p_values)
+    return Difference(Estimate(value, intervals.bootstrap_runs(values)), seeds, p_values)
 
 
 def write_report(table: Table, out: Path, command: str) -> None:

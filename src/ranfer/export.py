@@ -43,7 +43,7 @@ class Graph(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Boxes and mask only for models whose regions differ from face to face; the others give theirs as the last."""
         images = self.model.prepare(faces)
-        probabilities, out = self.model.judge(images, boxes, mask, self.temperature, self.views)
+        probabilities, out = self.model.predict(images, boxes, mask, self.temperature, self.views)
         outputs = probabilities, out.mu, out.nu, out.weight, out.representation
         shared = self.model.boxes
         return outputs if shared is None else (*outputs, shared.expand(faces.shape[0], -1, -1))

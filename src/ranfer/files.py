@@ -15,7 +15,7 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """The path to write to, which becomes ``path`` in the end; after an error ``path`` stands as it did before.
 
     The folder is made.
@@ -32,14 +32,14 @@ def appearing(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write a file, in one piece or in many, that appears when it is whole."""
     with (
-        appearing(path) as partial,
+        atomic_path(path) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as file,
     ):
         file.writelines([text] if isinstance(text, str) else text)
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep other runs from a file or a folder while this one writes it; where nothing can be locked, nothing happens.
 
     Raises:
@@ -61,7 +61,7 @@ def claimed(path: Path) -> Iterator[None]:
         os.close(place)
 
 
-def spare(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
     """Refuse to write over what is read.
 
     Raises:

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Figure(NamedTuple):
+class Estimate(NamedTuple):
     """An estimate with its interval; NaN where there is nothing to estimate from."""
 
     value: float
@@ -90,13 +90,13 @@ def estimate(
     statistic: Callable[[Float[np.ndarray, "r k"]], Float[np.ndarray, " r"]],
     replicates: int = REPLICATES,
     seed: int = SEED,
-) -> Figure:
+) -> Estimate:
     """A statistic of n faces with its bootstrap interval; the arguments are those of :func:`bootstrap`."""
     value = float(statistic(table.sum(axis=0, keepdims=True))[0]) if len(table) else float("nan")
-    return Figure(value, bootstrap(table, statistic, replicates, seed))
+    return Estimate(value, bootstrap(table, statistic, replicates, seed))
 
 
-def mean(values: Float[np.ndarray, " n"], replicates: int = REPLICATES, seed: int = SEED) -> Figure:
+def mean(values: Float[np.ndarray, " n"], replicates: int = REPLICATES, seed: int = SEED) -> Estimate:
     """A mean over n faces with its bootstrap interval.
 
     >>> import numpy as np
@@ -166,6 +166,6 @@ def paired_difference(only_first: int, only_second: int, n: int) -> Interval:
     return Interval(max(-1.0, first - second - reach), min(1.0, first - second + reach))
 
 
-def share(successes: int, n: int) -> Figure:
+def share(successes: int, n: int) -> Estimate:
     """A proportion with its Wilson interval."""
-    return Figure(successes / n if n else float("nan"), wilson(successes, n))
+    return Estimate(successes / n if n else float("nan"), wilson(successes, n))

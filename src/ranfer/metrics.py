@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from ranfer.intervals import REPLICATES, Figure, bootstrap, estimate, mcnemar, mean, paired_difference, share
+from ranfer.intervals import REPLICATES, Estimate, bootstrap, estimate, mcnemar, mean, paired_difference, share
 
 BINS = 15  # of equal width, for calibration
 CLIP = 1e-7  # least probability that log loss believes: about float32's resolution near 1
@@ -161,15 +161,15 @@ class Scores:
     """All figures of n answers; those of probabilities are None where there are none."""
 
     n: int
-    accuracy: Figure  # Wilson
-    macro_recall: Figure  # bootstrap, as all below but the shares
-    macro_f1: Figure
+    accuracy: Estimate  # Wilson
+    macro_recall: Estimate  # bootstrap, as all below but the shares
+    macro_f1: Estimate
     confusion: Int[np.ndarray, "c c"]
-    recall: tuple[Figure, ...]  # Wilson
-    precision: tuple[Figure, ...]  # Wilson
+    recall: tuple[Estimate, ...]  # Wilson
+    precision: tuple[Estimate, ...]  # Wilson
     f1: Float[np.ndarray, " c"]
-    log_loss: Figure | None
-    calibration_error: Figure | None
+    log_loss: Estimate | None
+    calibration_error: Estimate | None
     reliability: Reliability | None
 
 
@@ -177,12 +177,12 @@ class Scores:
 class Comparison:
     """Two fixed models on the same faces; differences are the first's figure minus the other's."""
 
-    other: Figure  # accuracy of the other
+    other: Estimate  # accuracy of the other
     only_first: int  # faces that the first alone gets right
     only_other: int
     p_value: float  # exact McNemar
-    accuracy_difference: Figure  # Bonett and Price
-    macro_f1_difference: Figure  # paired bootstrap
+    accuracy_difference: Estimate  # Bonett and Price
+    macro_f1_difference: Estimate  # paired bootstrap
 
 
 def score(
@@ -203,7 +203,7 @@ def score(
     matrix = confusion(truth, predicted, classes)
     hits, cells = np.diagonal(matrix), confusion_table(truth, predicted, classes)
 
-    def over_matrices(statistic: Callable[..., Float[np.ndarray, "*r"]]) -> Figure:
+    def over_matrices(statistic: Callable[..., Float[np.ndarray, "*r"]]) -> Estimate:
         return estimate(cells, lambda sums: statistic(sums.reshape(-1, classes, classes)), replicates)
 
     log_loss = calibration = table = None
@@ -211,7 +211,7 @@ def score(
         confidence, correct = probabilities.max(axis=1), predicted == truth
         log_loss = mean(log_losses(probabilities, truth), replicates)
         gaps = calibration_table(confidence, correct)
-        calibration = Figure(
+        calibration = Estimate(
             calibration_error(confidence, correct),
             bootstrap(gaps, lambda s: np.abs(s[:, :-1]).sum(axis=1) / s[:, -1], replicates),
         )
@@ -261,7 +261,7 @@ def compare(
         only_first=only_first,
         only_other=only_other,
         p_value=mcnemar(only_first, only_other),
-        accuracy_difference=Figure(
+        accuracy_difference=Estimate(
             (only_first - only_other) / n if n else float("nan"), paired_difference(only_first, only_other, n)
         ),
         macro_f1_difference=estimate(cells, f1_difference, replicates),

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ranfer.augment import move
+from ranfer.augment import warp
 from ranfer.backbones import build_backbone
 from ranfer.config import Cut, ModelConfig
 from ranfer.crop import crop, from_bytes, resize
@@ -23,7 +23,7 @@ from ranfer.errors import ConfigError
 from ranfer.regions import fixed_regions
 from ranfer.vocab import Expression
 
-TURN = 8.0  # degrees; from 4 to 12 all were measured to help alike
+ROTATION = 8.0  # degrees; from 4 to 12 all were measured to help alike
 SURE = 0.65  # probability from which on four more views were measured to change no answer
 
 
@@ -141,7 +141,7 @@ class RAN(nn.Module):
         representation, mu, nu, weight = self.attention(features, mask)
         return Output(self.fc(self.dropout(representation)), representation, mu, nu, weight)
 
-    def judge(
+    def predict(
         self,
         images: Float[Tensor, "b c s s"],
         boxes: Float[Tensor, "k r 4"] | None = None,
@@ -151,8 +151,8 @@ class RAN(nn.Module):
     ) -> tuple[Float[Tensor, "b 8"], Output]:
         """Probabilities of the expressions, and what :meth:`forward` gives for the faces.
 
-        They are the mean over ``views`` of each face: 1, the face; 2, and its mirror image; 6, and both turned by
-        ``TURN`` either way, unless the first two views are sure of the face (``SURE``). The temperature sharpens
+        They are the mean over ``views`` of each face: 1, the face; 2, and its mirror image; 6, and both rotated by
+        ``ROTATION`` either way, unless the first two views are sure of the face (``SURE``). The temperature sharpens
         what comes out: p ** (1 / temperature), normalised.
 
         Raises:
@@ -167,11 +167,11 @@ class RAN(nn.Module):
         mean = mean_of(logits)
         if views == 6:
             assert boxes is not None
-            mean = self._look_again(images, mean, boxes, mask)
+            mean = self._with_rotated_views(images, mean, boxes, mask)
         return (mean / temperature).softmax(dim=1), out
 
     def check_views(self, views: int) -> None:
-        """Refuse a number of views that :meth:`judge` cannot take.
+        """Refuse a number of views that :meth:`predict` cannot take.
 
         Raises:
             ConfigError: six views of faces with regions of their own, or another number than 1, 2 or 6.
@@ -183,7 +183,7 @@ class RAN(nn.Module):
                 "turned views need regions that all faces share: those of one face would have to turn with it"
             )
 
-    def _look_again(
+    def _with_rotated_views(
         self,
         images: Float[Tensor, "b c s s"],
         mean: Float[Tensor, "b 8"],
@@ -196,7 +196,7 @@ class RAN(nn.Module):
             torch._check(unsure.shape[0] > 0)  # the tracer must assume some or none; its graph then serves both
         mask = None if mask is None else mask[unsure]
         boxes = boxes if len(boxes) == 1 else boxes[unsure]
-        views = [turned(images, degrees)[unsure] for degrees in (TURN, -TURN)]
+        views = [rotated(images, degrees)[unsure] for degrees in (ROTATION, -ROTATION)]
         logits = [self(view, boxes, mask).logits for view in views]
         logits += [self(view.flip(-1), mirrored(boxes), mask).logits for view in views]
         six = mean_of([mean[unsure], mean[unsure], *logits])  # the mean of two views counts twice
@@ -214,8 +214,8 @@ def mirrored(boxes: Float[Tensor, "k r 4"]) -> Float[Tensor, "k r 4"]:
     return torch.stack([1 - right, top, 1 - left, bottom], dim=2)
 
 
-def turned(images: Float[Tensor, "b c s s"], degrees: float) -> Float[Tensor, "b c s s"]:
-    """Images turned about their middle, counter-clockwise as seen."""
+def rotated(images: Float[Tensor, "b c s s"], degrees: float) -> Float[Tensor, "b c s s"]:
+    """Images rotated about their middle, counter-clockwise as seen."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     theta = images.new_tensor([[cos, -sin, 0], [sin, cos, 0]])
-    return move(images, theta.expand(images.shape[0], -1, -1))
+    return warp(images, theta.expand(images.shape[0], -1, -1))

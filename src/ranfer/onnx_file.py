@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from ranfer.errors import CheckpointError
-from ranfer.files import appearing
+from ranfer.files import atomic_path
 from ranfer.session import METADATA_KEY, open_session
 
 OPSET = 18
@@ -76,7 +76,7 @@ def write_onnx(
     if half:
         _store_as_half(written)
     helper.set_model_props(written, {METADATA_KEY: json.dumps(about)})
-    with appearing(path) as partial:
+    with atomic_path(path) as partial:
         onnx.save(written, str(partial))
         return check_parity(graph, partial, example)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ranfer.data.textfiles import to_jsonl
 from ranfer.errors import ConfigError, DataError
-from ranfer.files import claimed, write_text
+from ranfer.files import locked, write_text
 from ranfer.prediction_lines import parse_line, to_lines
 from ranfer.provenance import revision
 from ranfer.recognize import Face
@@ -75,7 +75,7 @@ class Results:
         self._open = ExitStack()
         self._file = self._open.enter_context(self.path.open("ab"))
         try:
-            self._open.enter_context(claimed(self.path))
+            self._open.enter_context(locked(self.path))
             begun = self._file.tell() > 0
             if begun or any(folder.glob(GROWING.format("*"))):
                 _check_settings(folder, settings)

@@ -18,8 +18,8 @@ from ranfer import regions
 from ranfer.answers import Answers
 from ranfer.config import RegionsConfig
 from ranfer.evaluate import Evaluation
-from ranfer.files import appearing
-from ranfer.intervals import SEED, Figure, wilson
+from ranfer.files import atomic_path
+from ranfer.intervals import SEED, Estimate, wilson
 from ranfer.metrics import Reliability, Scores
 from ranfer.vocab import ESTIMATED, NAMES, Attributes, Pose
 
@@ -102,13 +102,13 @@ def picture(path: Path, rows: int, columns: int, size: tuple[float, float], **op
     """The axes of a picture, laid out so that nothing overlaps, which is saved at the end."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Picture
+    from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
-        figure = Picture(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)  # draws to memory on any machine, and leaves pyplot's state alone
         yield figure.subplots(rows, columns, **options)
-        with appearing(path) as partial:
+        with atomic_path(path) as partial:
             figure.savefig(partial, format="png")
 
 
@@ -153,11 +153,11 @@ def plot_classes(scores: Scores, path: Path) -> None:
         axes.figure.legend(loc="outside lower right", ncols=3)
 
 
-def plot_reliability(table: Reliability, error: Figure, path: Path) -> None:
+def plot_reliability(table: Reliability, error: Estimate, path: Path) -> None:
     """Accuracy against confidence by bin, with intervals, over how many faces each bin holds."""
     filled = table.faces > 0
     right = np.rint(np.nan_to_num(table.accuracy) * table.faces).astype(int)
-    accuracy = [Figure(table.accuracy[i], wilson(int(right[i]), int(table.faces[i]))) for i in np.flatnonzero(filled)]
+    accuracy = [Estimate(table.accuracy[i], wilson(int(right[i]), int(table.faces[i]))) for i in np.flatnonzero(filled)]
     with picture(path, 2, 1, (5.2, 6.0), sharex=True, gridspec_kw={"height_ratios": [3.2, 1]}) as (upper, lower):
         upper.plot([0, 100], [0, 100], "--", color=GREY, linewidth=1, label="perfect calibration")
         values = 100 * np.array([[f.value, *f.interval] for f in accuracy]).reshape(-1, 3)
@@ -176,7 +176,7 @@ def plot_reliability(table: Reliability, error: Figure, path: Path) -> None:
         lower.set(xlabel="probability of the answer, %", ylabel="faces")
 
 
-def plot_subsets(rows: Mapping[str, tuple[int, Sequence[Figure]]], labels: Sequence[str], path: Path) -> None:
+def plot_subsets(rows: Mapping[str, tuple[int, Sequence[Estimate]]], labels: Sequence[str], path: Path) -> None:
     """Accuracy on the whole and on subsets: of each n, and a figure a model with its interval."""
     names = list(rows)
     place = np.arange(len(names))[::-1].astype(float)
@@ -196,7 +196,7 @@ def plot_subsets(rows: Mapping[str, tuple[int, Sequence[Figure]]], labels: Seque
 
 def _intervals(
     axes: Any,
-    figures: Sequence[Figure],
+    figures: Sequence[Estimate],
     place: Float[np.ndarray, " n"],
     colour: str,
     marker: str,
@@ -271,7 +271,7 @@ def plot_attributes(records: Sequence[Attributes], path: Path) -> None:
         axes[3].invert_yaxis()
 
 
-def plot_agreement(rows: Sequence[tuple[str, str, str, Figure]], path: Path) -> None:
+def plot_agreement(rows: Sequence[tuple[str, str, str, Estimate]], path: Path) -> None:
     """Coefficients with their intervals: of what, its name, among whom, and the figure; undefined ones are left out."""
     shown = [row for row in rows if not np.isnan(row[3].value)]
     names = list(dict.fromkeys(row[1] for row in shown))

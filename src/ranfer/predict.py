@@ -1,4 +1,4 @@
-"""Pictures and videos through the recognizer: searched and judged side by side, written in order, resumable."""
+"""Pictures and videos through the recognizer: searched and classified side by side, written in order, resumable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 from ranfer.draw import CELL, SHADED, UNTRUSTED, annotate, contact_sheet, fit
 from ranfer.errors import ImageError
 from ranfer.extras import need_extra
-from ranfer.files import appearing
+from ranfer.files import atomic_path
 from ranfer.images import decode_image, processing
 from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings
 from ranfer.prediction_lines import read_pictures, to_face
@@ -29,8 +29,10 @@ from ranfer.video import ALL, FPS, Frame, announced, frames, is_video, write_vid
 from ranfer.vocab import Progress, silent
 
 GROUP = 8  # pictures whose faces go through the model together
-AHEAD = GROUP  # pictures that may be searched before their group is there; with those of JUDGED they bound the memory
-JUDGED = 2  # groups that may be with the model at once
+AHEAD = (
+    GROUP  # pictures that may be searched before their group is there; with those of CLASSIFIED they bound the memory
+)
+CLASSIFIED = 2  # groups that may be with the model at once
 WORKERS = 8  # pictures that are searched at once, at most: each takes some hundred megabytes for it
 ON_SHEET = 48  # pictures at most
 
@@ -105,10 +107,10 @@ def predict(
             looked = _ahead(pool, lambda view: _look(recognizer, view, draw), views, AHEAD)
             groups: Iterator[list[_Looked]] = iter(lambda: list(islice(looked, GROUP)), [])
 
-            def judge(group: list[_Looked]) -> tuple[list[_Looked], list[list[Face]]]:
-                return group, recognizer.judge([one.found for one in group])
+            def classify(group: list[_Looked]) -> tuple[list[_Looked], list[list[Face]]]:
+                return group, recognizer.classify([one.found for one in group])
 
-            for group, faces in _ahead(pool, judge, groups, JUDGED):
+            for group, faces in _ahead(pool, classify, groups, CLASSIFIED):
                 if draw:
                     list(pool.map(lambda one, its_faces: _draw(one, its_faces, folder), group, faces))
                 for (view, *_), its_faces in zip(group, faces, strict=True):
@@ -267,7 +269,7 @@ def _faces(lines: Sequence[Mapping[str, Any]]) -> list[Face]:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    with appearing(path) as partial:
+    with atomic_path(path) as partial:
         picture.save(partial, format="JPEG", quality=90)
 
 

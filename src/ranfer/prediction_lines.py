@@ -160,6 +160,6 @@ def parse_line(text: bytes, where: str) -> dict[str, Any]:
         first = wrong.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise DataError(
-            f"{where}: {place}: {first['msg']}; correct it, or remove the line to have its picture judged again"
+            f"{where}: {place}: {first['msg']}; correct it, or remove the line to have its picture classified again"
         ) from None
     return line

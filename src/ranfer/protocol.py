@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from ranfer.data.subsets import FaceList
+from ranfer.data.face_lists import FaceList
 from ranfer.evaluate import UNREADABLE, Evaluation, Group
 from ranfer.training_record import has_learnt, recorded
 from ranfer.vocab import Expression

@@ -17,8 +17,8 @@ from jaxtyping import Float, UInt8
 
 from ranfer.errors import CheckpointError, ConfigError, RanferError
 from ranfer.faces.align import align, find_frame
-from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeModel, Estimate
-from ranfer.faces.detect import Detection, Detector, shrink_to
+from ranfer.faces.attributes import ATTRIBUTE_WEIGHTS, AttributeEstimate, AttributeModel
+from ranfer.faces.detection import Detection, Detector, shrink_to
 from ranfer.faces.detectors import open_detector, weight_files, whole_picture
 from ranfer.images import Picture, as_rgb, by_shape, processing
 from ranfer.provenance import file_hash
@@ -125,7 +125,7 @@ class Recognizer:
     Args:
         weights: a file that ``ranfer export`` wrote.
         detector: ``ranfer``, ``mtcnn``, ``none`` (a picture is a face), ``yunet:FILE``, or any function from
-            an RGB picture to a list of :class:`ranfer.faces.detect.Detection`.
+            an RGB picture to a list of :class:`ranfer.faces.detection.Detection`.
         classes: 8, or 7 to leave contempt out; the others' probabilities then sum to 1.
         features: give each face its representation, too.
         threads: of each network; None leaves their number to the runtime.
@@ -162,7 +162,9 @@ class Recognizer:
         self._open: _Parts | None = _Parts(model, AttributeModel(threads=threads), detect)
         self._features = features
         if features:
-            self.judge([[Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))]])  # or raise
+            self.classify(
+                [[Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))]]
+            )  # or raise
 
     def __reduce__(self) -> tuple[type[Recognizer], tuple[Any, ...]]:
         return Recognizer, self._arguments
@@ -218,15 +220,15 @@ class Recognizer:
             ImageError: a picture cannot be read or searched; the message names it.
         """
         if isinstance(picture, Sequence) and not isinstance(picture, str | bytes | bytearray):
-            return self.judge([self._find(one, f"pictures[{i}]") for i, one in enumerate(picture)])
-        return self.judge([self._find(picture, "the picture")])[0]
+            return self.classify([self._find(one, f"pictures[{i}]") for i, one in enumerate(picture)])
+        return self.classify([self._find(picture, "the picture")])[0]
 
     def _find(self, picture: Picture, name: str) -> list[Found]:
         name = os.fspath(picture) if isinstance(picture, str | os.PathLike) else name
         return self.find(as_rgb(picture, name), name)
 
     def find(self, image: UInt8[np.ndarray, "h w 3"], name: str = "the picture") -> list[Found]:
-        """The faces of an RGB picture, the largest first, in the form that :meth:`judge` takes.
+        """The faces of an RGB picture, the largest first, in the form that :meth:`classify` takes.
 
         Raises:
             ImageError: OpenCV refuses it, or memory is short; ``name`` is what the picture is called.
@@ -239,7 +241,7 @@ class Recognizer:
             found = sorted(detect(image), key=lambda detection: -find_frame(detection).side)
             return [Found(detection, align(image, find_frame(detection), self._size)) for detection in found]
 
-    def judge(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
+    def classify(self, found: Sequence[Sequence[Found]]) -> list[list[Face]]:
         """What the faces of several pictures express; those of one size go through the model in batches.
 
         Raises:
@@ -263,7 +265,7 @@ class Recognizer:
         self,
         detection: Detection,
         said: Prediction,
-        seen: Estimate,
+        seen: AttributeEstimate,
         visible: Float[np.ndarray, "b r"] | None,
         row: int,
     ) -> Face:

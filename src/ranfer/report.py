@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ranfer import plots, robustness_report
+from ranfer import plots, synthetic_occlusion_report
 from ranfer.answers import Answers
 from ranfer.evaluate import Evaluation, Group, write_predictions
 from ranfer.files import write_text
+from ranfer.formatting import as_json, number
 from ranfer.intervals import LEVEL, SEED
 from ranfer.metrics import BINS
 from ranfer.protocol import Protocol, protocol
 from ranfer.provenance import revision
-from ranfer.report_words import to_markdown
-from ranfer.robustness import Robustness
+from ranfer.report_markdown import to_markdown
+from ranfer.synthetic_occlusion import OcclusionResult
 from ranfer.vocab import NAMES
-from ranfer.wording import as_json, number
 
 PREDICTIONS, REPORT, VALUES = "predictions.csv", "report.md", "report.json"
 
 
 def write_report(
-    evaluation: Evaluation, out: Path, command: str, faces: bool = True, covered: Robustness | None = None
+    evaluation: Evaluation, out: Path, command: str, faces: bool = True, covered: OcclusionResult | None = None
 ) -> dict[str, Any]:
     """All files of a report in the folder ``out``, with or without pictures of faces; returns the content of its JSON.
 
@@ -37,11 +37,11 @@ def write_report(
     write_predictions(evaluation, out / PREDICTIONS)
     measured, answers = protocol(evaluation), evaluation.answers.of(evaluation.whole.samples)
     report = to_json(evaluation, measured, answers, command)
-    report["occlusion"] = covered and robustness_report.to_json(covered)
+    report["occlusion"] = covered and synthetic_occlusion_report.to_json(covered)
     drawn = plots.draw(evaluation, answers, out, faces)
-    (out / robustness_report.PLOT).unlink(missing_ok=True)
+    (out / synthetic_occlusion_report.PLOT).unlink(missing_ok=True)
     if covered is not None:
-        robustness_report.plot(covered, evaluation.titles, out / robustness_report.PLOT)
+        synthetic_occlusion_report.plot(covered, evaluation.titles, out / synthetic_occlusion_report.PLOT)
     write_text(out / REPORT, to_markdown(evaluation, measured, report, drawn, covered))
     write_text(out / VALUES, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return report

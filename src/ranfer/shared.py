@@ -22,10 +22,10 @@ def named_by(description: Mapping[str, Any]) -> dict[Expression, str]:
 
 @dataclass(frozen=True)
 class Shared:
-    """The expressions of the faces that are judged, and of one or two models.
+    """The expressions of the faces that are evaluated, and of one or two models.
 
     faces: how many the label rule finds of each in the split.  models: what each calls those that it can answer.
-    only: whether the shared ones alone are judged: others are taken from the answers, and faces of others left out.
+    only: whether the shared ones alone are evaluated: others are taken from the answers, and faces of others left out.
 
     Raises:
         ConfigError: ``only``, and fewer than two are shared.
@@ -38,7 +38,9 @@ class Shared:
     def __post_init__(self) -> None:
         if self.only and len(self.expressions) < 2:
             found = ", ".join(self.expressions) or "none"
-            raise ConfigError(f"--shared: the data and what is judged must share two expressions or more; got {found}")
+            raise ConfigError(
+                f"--shared: the data and what is evaluated must share two expressions or more; got {found}"
+            )
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -46,7 +48,7 @@ class Shared:
         return tuple(e for e in Expression if self.faces.get(e) and all(e in names for names in self.models))
 
     @property
-    def judged(self) -> tuple[Expression, ...]:
+    def evaluated(self) -> tuple[Expression, ...]:
         """Those that count, in faces and in answers: the shared ones with ``only``, else all."""
         return self.expressions if self.only else tuple(Expression)
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from ranfer.files import appearing
+from ranfer.files import atomic_path
 from ranfer.prediction_lines import read_predictions
 from ranfer.regions import LANDMARKS
 from ranfer.vocab import ESTIMATED, Expression
@@ -29,7 +29,7 @@ def write_table(lines: Path, form: Format, classes: Iterable[Expression], region
     path = lines.with_suffix("." + form)
     columns = _columns(set(classes), regions)
     rows = map(_row, read_predictions(lines))
-    with appearing(path) as partial:
+    with atomic_path(path) as partial:
         if form == "csv":
             # Names of files that are no text are written with escapes, as a CSV file has to be UTF-8.
             with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

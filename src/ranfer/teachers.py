@@ -52,9 +52,9 @@ class Teachers:
 
     @torch.no_grad()
     def refine(self, images: Float[Tensor, "b c s s"]) -> Float[Tensor, "b 8"]:
-        """Mean probabilities of faces in [0, 1], of each in up to six views: see :meth:`ranfer.model.RAN.judge`."""
+        """Mean probabilities of faces in [0, 1], of each in up to six views: see :meth:`ranfer.model.RAN.predict`."""
         with self._fabric.autocast():
-            judged = [
-                model.judge(resize(images, model.config.resolution), views=6)[0].float() for model in self._models
+            given = [
+                model.predict(resize(images, model.config.resolution), views=6)[0].float() for model in self._models
             ]
-        return torch.stack(judged).mean(dim=0)
+        return torch.stack(given).mean(dim=0)

@@ -28,7 +28,7 @@ from ranfer.cost import multiply_adds
 from ranfer.crop import resize
 from ranfer.data import Dataset, open_dataset
 from ranfer.errors import ConfigError, LossError
-from ranfer.files import claimed, spare
+from ranfer.files import locked, refuse_overwriting
 from ranfer.losses import cross_entropy, region_biased
 from ranfer.metrics import log_losses
 from ranfer.model import RAN
@@ -64,14 +64,14 @@ def train(config: TrainConfig, out: Path, console: Console, resume: bool = False
     """
     out.mkdir(parents=True, exist_ok=True)
     # Of several processes that torchrun started, the first writes.
-    with claimed(out) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
+    with locked(out) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
         return _train(config, out, console, resume)
 
 
 def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Path:
     if (out / LAST).exists() and not resume:
         raise ConfigError(f"{out}: holds a run already; add --resume to go on with it, or name another folder")
-    spare([out / BEST, out / LAST], config.taught_by)
+    refuse_overwriting([out / BEST, out / LAST], config.taught_by)
     # One device, or with torchrun as many as it starts processes.
     local, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     fabric = lightning_fabric.Fabric(

@@ -22,7 +22,7 @@ from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 from ranfer.annotate.questions import Question, suggest
 from ranfer.annotate.store import Answer
 from ranfer.files import write_text
-from ranfer.intervals import LEVEL, SEED, Figure, Interval, share
+from ranfer.intervals import LEVEL, SEED, Estimate, Interval, share
 from ranfer.vocab import Attributes, Progress, silent
 
 Codes = Int[np.ndarray, "n a"]  # what a annotators said of n faces, as columns; -1 where they said nothing
@@ -37,7 +37,7 @@ class Coefficient(NamedTuple):
     coefficient: str
     annotators: tuple[str, ...]
     faces: int
-    figure: Figure
+    figure: Estimate
 
 
 class Gold(NamedTuple):
@@ -46,7 +46,7 @@ class Gold(NamedTuple):
     annotator: str
     attribute: str
     faces: int
-    figure: Figure
+    figure: Estimate
 
 
 def measure(
@@ -136,15 +136,15 @@ def _coefficients(
     return found
 
 
-def _figure(rows: Rows, of: Callable[[Rows], float], replicates: int) -> Figure:
+def _figure(rows: Rows, of: Callable[[Rows], float], replicates: int) -> Estimate:
     if not len(rows):
-        return Figure(math.nan, Interval(math.nan, math.nan))
+        return Estimate(math.nan, Interval(math.nan, math.nan))
     generator = np.random.default_rng(SEED)
     drawn = [of(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(replicates)]
     defined = [one for one in drawn if not math.isnan(one)]
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(defined, [tail, 1 - tail]) if defined else (math.nan, math.nan)
-    return Figure(of(rows), Interval(float(low), float(high)))
+    return Estimate(of(rows), Interval(float(low), float(high)))
 
 
 def _cohen(pairs: Int[np.ndarray, "m 2"], kinds: int) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ranfer.data.attributes import FREE, TURNED
-from ranfer.data.rules import THRESHOLD
+from ranfer.data.subsets import THRESHOLD
 from ranfer.errors import ConfigError
 from ranfer.vocab import ESTIMATED, Attributes, Occlusion
 

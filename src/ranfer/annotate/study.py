@@ -14,7 +14,7 @@ from ranfer.annotate.queue import Order, Queue, in_order, weave_gold
 from ranfer.annotate.store import LONGEST_NAME, Answer, Store
 from ranfer.data.dataset import Dataset, first_few
 from ranfer.data.exchange import open_source
-from ranfer.data.subsets import read_list, resolve
+from ranfer.data.face_lists import read_list, resolve
 from ranfer.errors import ConfigError, DataError
 from ranfer.vocab import Attributes, Sample
 

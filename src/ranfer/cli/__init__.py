@@ -196,12 +196,12 @@ def export(
     need_extra("export", "train")
     from ranfer.calibration import calibrate, calibration_of
     from ranfer.export import export, load_mean
-    from ranfer.files import spare
+    from ranfer.files import refuse_overwriting
     from ranfer.onnx_file import round_weights
 
     if file.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {file}: expected the name of an ONNX file, which ends in .onnx")
-    spare([file], [*weights, calibrate_as])
+    refuse_overwriting([file], [*weights, calibrate_as])
     if data is not None and calibrate_as is not None:
         raise ConfigError("give only one of --calibrate and --calibrate-as")
     if views not in (1, 2, 6):

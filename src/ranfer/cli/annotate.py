@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ranfer.annotate.agreement import Coefficient, Gold
     from ranfer.annotate.study import Person
     from ranfer.data.dataset import Dataset
-    from ranfer.intervals import Figure
+    from ranfer.intervals import Estimate
 
 annotate = typer.Typer(no_args_is_help=True, help="Pose and occlusion of faces, and the subsets that they make.")
 
@@ -36,14 +36,14 @@ def auto(
     """Estimate pose and occlusion of every face."""
     from ranfer.data import open_dataset
     from ranfer.data.attributes import about_path
-    from ranfer.data.dataset import spare_data
+    from ranfer.data.dataset import refuse_overwriting_data
     from ranfer.estimate import estimate
     from ranfer.faces.attributes import AttributeModel
 
     dataset = open_dataset(data)
     _tell_surprises(dataset)
     picture = file.with_suffix(".plot.png")
-    spare_data([file, about_path(file), picture], dataset)
+    refuse_overwriting_data([file, about_path(file), picture], dataset)
     if dataset.path.is_dir() and file.resolve().is_relative_to(dataset.path.resolve()):
         raise ConfigError(f"--out {file}: is inside the dataset, where its plot could count as a face; choose another")
     stopped = f"stopped; finished faces are in {file}, and the same command resumes"
@@ -248,7 +248,7 @@ def _print_agreement(found: Sequence[Coefficient], right: Sequence[Gold]) -> Non
     out.print(table)
 
 
-def _figure(figure: Figure) -> tuple[str, str]:
+def _figure(figure: Estimate) -> tuple[str, str]:
     value, (low, high) = figure
     return ("-", "") if isnan(value) else (f"{value:.3f}", f"{low:.3f} to {high:.3f}")
 
@@ -281,7 +281,7 @@ def _decided(source: str, folder: Path, shares: bool) -> Path:
 
 
 def _thresholds(given: list[str]) -> dict[str, float]:
-    from ranfer.data.rules import LIMITED
+    from ranfer.data.subsets import LIMITED
 
     limits: dict[str, float] = {}
     for text in sorted(given, key=lambda text: "=" in text):  # a kind's own counts, wherever it stands

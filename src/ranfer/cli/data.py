@@ -27,15 +27,15 @@ def data_check(
     """Report what is in a dataset, and what is wrong with it; status 1 if faces are unreadable or missing."""
     from ranfer.data import open_dataset
     from ranfer.data.check import check, print_report
-    from ranfer.data.dataset import spare_data
-    from ranfer.data.doctor_page import to_html
+    from ranfer.data.check_page import to_html
+    from ranfer.data.dataset import refuse_overwriting_data
+    from ranfer.data.face_lists import read_list
     from ranfer.data.manifest import verify
-    from ranfer.data.subsets import read_list
     from ranfer.data.textfiles import to_jsonl
     from ranfer.files import write_text
 
     opened = open_dataset(dataset)
-    spare_data(filter(None, (file, page, originals)), opened, lists or [])
+    refuse_overwriting_data(filter(None, (file, page, originals)), opened, lists or [])
     if opened.cache is not None:
         verify(opened.path)
     with progress_bars() as bar:
@@ -99,14 +99,14 @@ def data_cover(
 
     Status 1 if faces are unreadable; others take their place.
     """
-    from ranfer import robustness
+    from ranfer import synthetic_occlusion
     from ranfer.data import open_dataset
 
-    chosen = robustness.parse_kinds(kinds)
+    chosen = synthetic_occlusion.parse_kinds(kinds)
     opened = open_dataset(dataset)
-    subjects = robustness.prepare(opened, split, label_rule, faces)
+    subjects = synthetic_occlusion.prepare(opened, split, label_rule, faces)
     about = {"data": dataset, "split": split, "label_rule": label_rule}
     with progress_bars() as bar:
-        count = robustness.write_covered(subjects, chosen, folder, about, bar("pictures"))
+        count = synthetic_occlusion.write_covered(subjects, chosen, folder, about, bar("pictures"))
     out.print(f"{folder}: {count:,} pictures of {len(subjects.ids):,} faces", markup=False, soft_wrap=True)
     tell_unreadable(subjects.unreadable)

@@ -68,11 +68,11 @@ def evaluate(
     backbone: Backbone = None,
 ) -> None:
     """Evaluate a model, or a file of predictions, on a split and on subsets; status 1 if faces are unreadable."""
-    from ranfer import robustness
+    from ranfer import synthetic_occlusion
     from ranfer.answers import PredictionsFile
     from ranfer.data import open_dataset
-    from ranfer.data.dataset import spare_data
-    from ranfer.data.subsets import read_subset
+    from ranfer.data.dataset import refuse_overwriting_data
+    from ranfer.data.face_lists import read_subset
     from ranfer.evaluate import evaluate
     from ranfer.report import PREDICTIONS, REPORT, VALUES, write_report
     from ranfer.runtime import OnnxClassifier
@@ -86,7 +86,7 @@ def evaluate(
         weights = DEFAULT_WEIGHTS
     if occlude_kinds and not occlude:
         raise ConfigError("--occlude-kinds belongs to --occlude")
-    kinds = robustness.parse_kinds(occlude_kinds)
+    kinds = synthetic_occlusion.parse_kinds(occlude_kinds)
     need_extra("reports", "evaluate")
     named = list(map(_named, subset or []))
     listed = [path for _, *paths in named for path in paths]
@@ -96,7 +96,9 @@ def evaluate(
     if split in lists:
         raise ConfigError(f"--subset {split}=...: the split has that name; choose another")
     dataset = open_dataset(data)
-    spare_data([folder / name for name in (PREDICTIONS, REPORT, VALUES)], dataset, [predictions, against, *listed])
+    refuse_overwriting_data(
+        [folder / name for name in (PREDICTIONS, REPORT, VALUES)], dataset, [predictions, against, *listed]
+    )
     source = PredictionsFile(predictions) if predictions else _open_model(weights or onnx, labels, preprocess, backbone)
     other = None
     if against is not None:
@@ -110,7 +112,7 @@ def evaluate(
         raise ConfigError("--labels and --preprocess belong to an ONNX file that ranfer did not export; there is none")
     subjects = covered = None
     if occlude:
-        subjects = robustness.prepare(dataset, split, label_rule, occlude_faces, kinds, models, only_shared)
+        subjects = synthetic_occlusion.prepare(dataset, split, label_rule, occlude_faces, kinds, models, only_shared)
     with progress_bars() as bar:
         evaluation = evaluate(
             dataset,
@@ -124,7 +126,7 @@ def evaluate(
             progress=bar("faces"),
         )
         if subjects is not None:
-            covered = robustness.answer_covered(models, subjects, kinds, progress=bar("covered"))
+            covered = synthetic_occlusion.answer_covered(models, subjects, kinds, progress=bar("covered"))
     report = write_report(evaluation, folder, shlex.join(["ranfer", *sys.argv[1:]]), faces, covered)
     _print_summary(report, folder)
     if not evaluation.shared.agrees:
@@ -157,7 +159,7 @@ def _open_model(path: Path | None, labels: str, preprocess: str, backbone: str |
 
 
 def _print_summary(report: dict[str, Any], folder: Path) -> None:
-    from ranfer.wording import p_value
+    from ranfer.formatting import p_value
 
     compared = report["against"] is not None
     table = Table("in percent", box=None, pad_edge=False)

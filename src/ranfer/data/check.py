@@ -14,8 +14,8 @@ from rich.markup import escape
 
 from ranfer.data.copies import Copies, CopyFinder, count_copies
 from ranfer.data.dataset import Dataset, first_few
+from ranfer.data.face_lists import Agreement, FaceList, compare, resolve
 from ranfer.data.labels import Labels, label
-from ranfer.data.subsets import Agreement, FaceList, compare, resolve
 from ranfer.errors import ImageError
 from ranfer.vocab import Expression, Progress, Sample, silent
 

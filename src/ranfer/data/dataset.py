@@ -15,8 +15,8 @@ from PIL import Image
 
 from ranfer.errors import DataError, ImageError
 from ranfer.faces.align import align, find_frame
-from ranfer.faces.detect import Detection, shrink_to
-from ranfer.files import spare
+from ranfer.faces.detection import Detection, shrink_to
+from ranfer.files import refuse_overwriting
 from ranfer.images import decode_image
 from ranfer.vocab import Expression, Location, Progress, Sample, silent
 
@@ -94,16 +94,16 @@ class Dataset:
         return [sample for sample in self.samples if sample.split == name]
 
 
-def spare_data(outputs: Iterable[Path], dataset: Dataset, others: Iterable[Path | None] = ()) -> None:
+def refuse_overwriting_data(outputs: Iterable[Path], dataset: Dataset, others: Iterable[Path | None] = ()) -> None:
     """Refuse to write over what is read: any file of a dataset, or one of the others.
 
     Raises:
-        ConfigError: as :func:`ranfer.files.spare`.
+        ConfigError: as :func:`ranfer.files.refuse_overwriting`.
     """
     outputs = list(outputs)
     names = {output.name for output in outputs}  # pictures are many, and few are called as an output is
     pictures = {sample.location.path for sample in dataset.samples if sample.location.path.name in names}
-    spare(outputs, [dataset.path, *dataset.files, *pictures, *others])
+    refuse_overwriting(outputs, [dataset.path, *dataset.files, *pictures, *others])
 
 
 def decode_file(location: Location) -> UInt8[np.ndarray, "h w 3"]:

@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ranfer.data.drawing import draw_face
+from ranfer.data.face_lists import FERPLUS_OCCLUSION
 from ranfer.data.ferplus import FOLDERS, LABELS, PIXELS, USAGES, VOTES, VOTES_HEADER
-from ranfer.data.subsets import FERPLUS_OCCLUSION
 from ranfer.data.textfiles import to_csv
 from ranfer.errors import DataError
 from ranfer.vocab import Expression, Occlusion

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ranfer.data.attributes import AttributesFile, about_path, read_attributes, write_attributes
-from ranfer.data.dataset import Dataset, spare_data
+from ranfer.data.dataset import Dataset, refuse_overwriting_data
+from ranfer.data.face_lists import read_list
 from ranfer.data.labelstudio import CONFIG, read_labelstudio, write_labelstudio
-from ranfer.data.rules import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.data.subset_files import write_coco, write_csv, write_list, write_manifest
-from ranfer.data.subsets import read_list
+from ranfer.data.subsets import LabelledFace, Subset, label_faces, make_subsets, subset_of_list
 from ranfer.errors import ConfigError
 from ranfer.files import write_text
 
@@ -99,7 +99,7 @@ def export_subsets(
     writers: Writers = {}
     for name in formats:
         writers |= FORMATS[name](found, folder)
-    spare_data(writers, dataset, [found.path])
+    refuse_overwriting_data(writers, dataset, [found.path])
     for path, write in writers.items():
         left_out = write(path)
         if surprises is not None:

@@ -1,4 +1,4 @@
-"""From votes to training targets and to the one expression that a face is judged by."""
+"""From votes to training targets and to the one expression that a face is evaluated by."""
 
 from __future__ import annotations
 

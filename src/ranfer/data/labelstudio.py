@@ -13,7 +13,7 @@ from typing import Any
 
 from ranfer.data.attributes import FREE, TURNED, Answer, AttributesFile, from_line, merge_answers, to_line, to_number
 from ranfer.data.dataset import Dataset, picture_name
-from ranfer.data.rules import THRESHOLD, LabelledFace
+from ranfer.data.subsets import THRESHOLD, LabelledFace
 from ranfer.errors import DataError
 from ranfer.files import write_text
 from ranfer.vocab import Attributes, Occlusion, Pose

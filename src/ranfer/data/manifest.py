@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from ranfer.data.dataset import Dataset, Published, cut_face, fit, spare_data
+from ranfer.data.dataset import Dataset, Published, cut_face, fit, refuse_overwriting_data
 from ranfer.data.labels import MOST_VOTES
 from ranfer.data.textfiles import parse_objects, read_lines
 from ranfer.errors import ConfigError, DataError, ImageError
 from ranfer.faces.align import find_frame
-from ranfer.faces.detect import Detector
+from ranfer.faces.detection import Detector
 from ranfer.faces.detectors import weight_files
-from ranfer.files import claimed, write_text
+from ranfer.files import locked, write_text
 from ranfer.images import processing
 from ranfer.provenance import file_hash
 from ranfer.vocab import Expression, Location, Progress, Sample, silent
@@ -75,7 +75,7 @@ def prepare(
     """
     if file.suffix != ".jsonl":  # the cache is called after it, and two manifests must not share one
         raise ConfigError(f"{file}: expected the name of a manifest, which ends in .jsonl")
-    spare_data(manifest_files(file), dataset)
+    refuse_overwriting_data(manifest_files(file), dataset)
     key, inputs = _key(dataset, size, channels, detect is not None), _inputs(dataset, detect)
     if file.exists():
         if not _is_manifest(file):
@@ -96,7 +96,7 @@ def prepare(
     file.parent.mkdir(parents=True, exist_ok=True)
     log = _beside(file, ".log")
     log.touch()
-    with claimed(log):
+    with locked(log):
         shape = (len(dataset.samples), size, size, channels)
         digests = _write_faces(dataset, file, f"{key} {inputs}", shape, detect, progress)
         return _finish(dataset, file, key, inputs, shape, digests)

@@ -16,18 +16,18 @@ from jaxtyping import UInt8
 
 from ranfer.data.attributes import to_line
 from ranfer.data.dataset import Dataset, inside, picture_name
-from ranfer.data.rules import ANY, LabelledFace, Subset
-from ranfer.data.subsets import to_list_line
+from ranfer.data.face_lists import to_list_line
+from ranfer.data.subsets import ANY, LabelledFace, Subset
 from ranfer.data.textfiles import to_csv, to_jsonl
 from ranfer.errors import ImageError
 from ranfer.faces.align import find_frame
-from ranfer.faces.detect import Detection
+from ranfer.faces.detection import Detection
 from ranfer.files import write_text
 from ranfer.vocab import ESTIMATED, Expression, Occlusion, Sample
 
 
 def write_manifest(subset: Subset, path: Path) -> None:
-    """The subset as a JSONL, which :func:`ranfer.data.subsets.read_list` and ``read_attributes`` read."""
+    """The subset as a JSONL, which :func:`ranfer.data.face_lists.read_list` and ``read_attributes`` read."""
     lines = [
         {"id": sample.id, "split": sample.split, "expression": expression} | to_line(sample.id, attributes)
         for sample, expression, attributes in subset.faces

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from ranfer.faces.detect import Detection
+from ranfer.faces.detection import Detection
 
 # How FERPlus training faces lie in their 48x48 frames, from `scripts/measure_framing.py DATA --faces 3000`.
 SIDE = 1.89  # side of the frame, in spreads of the four points
@@ -40,7 +40,7 @@ def find_frame(detection: Detection) -> Frame:
 
     A detection without points is taken for a face that is framed already: the square that holds its box.
 
-    >>> from ranfer.faces.detect import Detection
+    >>> from ranfer.faces.detection import Detection
     >>> find_frame(Detection((10.0, 20.0, 50.0, 60.0), score=1.0))
     Frame(x=30.0, y=40.0, side=40.0, roll=0.0)
     """

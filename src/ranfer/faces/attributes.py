@@ -16,7 +16,7 @@ from ranfer.vocab import ESTIMATED, Attributes, Pose
 ATTRIBUTE_WEIGHTS = Path(__file__).parents[1] / "weights" / "attributes.onnx"
 
 
-class Estimate(NamedTuple):
+class AttributeEstimate(NamedTuple):
     """What the model says of b faces.
 
     landmarks: left eye, right eye, nose tip, left and right mouth corner, as seen; x and y in fractions of the face.
@@ -78,9 +78,9 @@ class AttributeModel:
         if self.description.get("occlusion") != [kind.value for kind in ESTIMATED]:
             raise CheckpointError(f"{path}: not an attribute model of this version")
 
-    def __call__(self, faces: UInt8[np.ndarray, "b h w 3"]) -> Estimate:
+    def __call__(self, faces: UInt8[np.ndarray, "b h w 3"]) -> AttributeEstimate:
         """Faces of any size, RGB."""
         landmarks, turns, occlusion, visible = self._session.run(
             ["landmarks", "turns", "occlusion", "visible"], {"faces": faces}
         )
-        return Estimate(landmarks, turns * 360, occlusion, visible)
+        return AttributeEstimate(landmarks, turns * 360, occlusion, visible)

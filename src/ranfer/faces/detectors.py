@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ranfer.errors import CheckpointError, ConfigError
-from ranfer.faces.detect import MTCNN, Detection, Detector, shrink_to
-from ranfer.faces.second_look import CANDIDATE_WEIGHTS, SecondLook
+from ranfer.faces.cascade import CANDIDATE_WEIGHTS, Cascade
+from ranfer.faces.detection import Detection, Detector, shrink_to
+from ranfer.faces.mtcnn import MTCNN
 
 DETECTORS = "ranfer, mtcnn, none, or yunet:FILE"
 
@@ -78,7 +79,7 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
     """
     kind, _, file = name.partition(":")
     if name == "ranfer":
-        return SecondLook(MTCNN(threads=threads), threads)
+        return Cascade(MTCNN(threads=threads), threads)
     if name == "mtcnn":
         return MTCNN(threads=threads)
     if name == "none":

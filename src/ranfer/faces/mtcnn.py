@@ -1,235 +1,181 @@
-"""The three networks of MTCNN as ONNX sessions, adapted once from the weights that the ``mtcnn`` distribution carries.
+"""Where the faces of a picture are: MTCNN.
 
-Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", IEEE SPL 2016.
-The distribution's own inference needs TensorFlow; its weights are lists of arrays, and the networks are small.
+Pixel coordinates count from the picture's upper left corner: the first pixel spans 0 to 1, its centre is at 0.5.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import cv2
 import numpy as np
-import onnxruntime
+from jaxtyping import Float, UInt8
 
-from ranfer.errors import CheckpointError
-from ranfer.session import CPU, session_options
+from ranfer.errors import ConfigError
+from ranfer.faces.detection import MARGIN, Detection, crops, run, shrink_to, suppress
+from ranfer.faces.mtcnn_networks import open_networks
 
-if TYPE_CHECKING:
-    import onnx
-
-# Part of the cached files' names: raise it whenever the graphs change.
-FORM = 1
-
-
-class Networks(NamedTuple):
-    """The stages of the cascade; each takes ``pixels``, uint8 (n, h, w, 3) RGB.
-
-    proposal: any h, w >= 12 -> offsets (n, 4, rows, columns), score (n, rows, columns).
-    refinement: 24x24 -> offsets (n, 4), score (n).
-    output: 48x48 -> offsets (n, 4), points (n, 10), score (n).
-    """
-
-    proposal: onnxruntime.InferenceSession
-    refinement: onnxruntime.InferenceSession
-    output: onnxruntime.InferenceSession
+WINDOW, STEP = 12, 2  # the first network sees squares of 12 pixels, at every other pixel
+SHRINK = 0.709  # from one level of the pyramid to the next: half the area
+ANGLES = (0.0, -30.0, 30.0)  # degrees by which the later stages see a candidate rotated
+SURE_ROTATED = 0.95  # score that a candidate must pass where it is seen rotated: more looks mean more false alarms
 
 
-def open_networks(threads: int | None = None) -> Networks:
-    """The networks, on the CPU with ``threads`` each (None: the runtime decides), from the user's cache if there.
+class MTCNN:
+    """The cascade of Zhang et al. (2016); call it on an RGB picture, from any number of threads at once.
 
-    Raises:
-        CheckpointError: the distribution ``mtcnn`` is not installed, or its weights are not those of version 1.
-    """
-    return Networks(*(_open(name, build, threads) for name, build in _BUILDERS.items()))
+    The first network is fairly blind to turns, the others are not: they see its candidates in the picture as it is
+    and rotated by 30 degrees either way, and the best of a face's three scores counts. Further departures from the
+    original: O-Net's threshold is 0.7 instead of 0.8 (more rotated faces), crops are resampled
+    by area, and suppression is greedy as in the paper (the ``mtcnn`` distribution lets suppressed boxes suppress).
 
-
-def cache_folder() -> Path | None:
-    """Where what can be made again is kept: ``ranfer`` in ``%LOCALAPPDATA%``, ``$XDG_CACHE_HOME`` or ``~/.cache``.
-
-    None for a user without a home.
-    """
-    named = Path(os.environ.get("LOCALAPPDATA" if os.name == "nt" else "XDG_CACHE_HOME", ""))
-    try:
-        return (named if named.is_absolute() else Path.home() / ".cache") / "ranfer"
-    except RuntimeError:
-        return None
-
-
-def _open(name: str, build: Callable[[list[np.ndarray]], bytes], threads: int | None) -> onnxruntime.InferenceSession:
-    try:
-        installed = distribution("mtcnn")  # its files are found without importing it
-    except PackageNotFoundError:
-        raise CheckpointError("MTCNN's weights come with the package mtcnn: pip install 'mtcnn>=1,<2'") from None
-    folder = cache_folder()
-    cached = folder and folder / f"mtcnn-{installed.version}-{FORM}" / f"{name}.onnx"
-    if cached:
-        # Absent, unreadable or damaged: ONNX Runtime has an exception for each, and the cure is the same.
-        with contextlib.suppress(Exception):
-            return _session(cached.read_bytes(), threads)
-    model = build(read_weights(Path(str(installed.locate_file(f"mtcnn/assets/weights/{name}.lz4")))))
-    if cached:
-        _save(cached, model)
-    return _session(model, threads)
-
-
-def _session(model: bytes, threads: int | None) -> onnxruntime.InferenceSession:
-    options = session_options(threads, of_any_shape=True)
-    options.log_severity_level = 4  # a damaged cache file is our business, not the user's
-    return onnxruntime.InferenceSession(model, options, providers=[CPU])
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Keep a file for the next start; a folder that cannot be written costs time then, and nothing now."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            part = Path(scratch, path.name)
-            part.write_bytes(content)
-            part.replace(path)
-
-
-def read_weights(path: Path) -> list[np.ndarray]:
-    """The arrays of a network in the order of its layers.
-
-    The file is a pickle, and reading a pickle can execute code. It belongs to an installed package, which could do
-    so in any case; no other file is read in this way.
+    Args:
+        min_face: side of the smallest face to find, in pixels, 12 or more.
+        thresholds: score that a candidate must pass in each of the three stages.
+        max_pixels: a larger picture is first shrunk to this many pixels, and is not rotated where that would make more
+            than three times as many of it, which bounds time and memory; ``min_face`` then counts pixels of the
+            shrunk picture. Faces are always reported in pixels of the picture as it came.
+        threads: of each network; None leaves their number to the runtime.
 
     Raises:
-        CheckpointError: absent, damaged, or not a list of arrays.
+        ConfigError: a setting out of range.
+        CheckpointError: the weights are not installed.
     """
-    # Imported here, and onnx below, because a start from the cache needs neither.
-    import joblib
 
-    try:
-        arrays = joblib.load(path)
-    except Exception as error:  # a damaged pickle can raise anything
-        raise CheckpointError(f"{path}: the weights of mtcnn 1 cannot be read ({error})") from error
-    if not isinstance(arrays, list) or not all(isinstance(array, np.ndarray) for array in arrays):
-        raise CheckpointError(f"{path}: expected the weights of mtcnn 1, a list of arrays; got {type(arrays).__name__}")
-    return arrays
+    def __init__(
+        self,
+        min_face: int = 20,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        max_pixels: int = 4_000_000,
+        threads: int | None = None,
+    ) -> None:
+        if not min_face >= WINDOW:
+            raise ConfigError(f"min_face must be {WINDOW} pixels or more, got {min_face}")
+        if len(thresholds) != 3 or not all(0 <= threshold < 1 for threshold in thresholds):
+            raise ConfigError(f"thresholds must be three numbers from 0 to below 1, got {thresholds}")
+        if max_pixels < 1:
+            raise ConfigError(f"max_pixels must be positive, got {max_pixels}")
+        self._arguments = (min_face, thresholds, max_pixels, threads)
+        self._min_face, self._thresholds, self.max_pixels = min_face, thresholds, max_pixels
+        self._networks = open_networks(threads)
+
+    def __reduce__(self) -> tuple[type[MTCNN], tuple[Any, ...]]:
+        return MTCNN, self._arguments
+
+    def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
+        """The faces of an RGB picture, best first; a picture that is too small for any has none."""
+        small, zoom = shrink_to(image, self.max_pixels)
+        return [face.zoomed(zoom) for face in self.refine(small, self.propose(small))]
+
+    def refine(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
+        """Which candidates are faces, by R-Net and O-Net; best first."""
+        if len(candidates) == 0:
+            return []
+        # A long strip, rotated, would be mostly margin.
+        angles = [angle for angle in ANGLES if math.prod(_rotation(image.shape[:2], angle)[1]) <= 3 * self.max_pixels]
+        passes = [self._refine_rotated(image, candidates, angle) for angle in angles]
+        boxes, scores, points = (np.concatenate(parts) for parts in zip(*passes, strict=True))
+        return [
+            Detection(tuple(boxes[i].tolist()), float(scores[i]), points[i])
+            for i in suppress(boxes, scores, 0.5, nested=True)
+        ]
+
+    def _refine_rotated(
+        self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"], angle: float
+    ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
+        """R-Net and O-Net on the picture rotated by an angle; what they find, in pixels of the picture as it is."""
+        rotated, to_rotated = _rotate(image, angle)
+        found, scores, points = self._o_net(rotated, self._r_net(rotated, _carried(candidates, to_rotated)))
+        sure = scores > (SURE_ROTATED if angle else 0)
+        back = cv2.invertAffineTransform(to_rotated)
+        return _carried(found[sure], back), scores[sure], points[sure] @ back[:, :2].T + back[:, 2]
+
+    def propose(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "n 4"]:
+        """Candidates, by P-Net on every level of the pyramid, best first; each shows a pixel of the picture or more."""
+        boxes, scores = [np.empty((0, 4))], [np.empty(0)]
+        for level in _pyramid(image, WINDOW / self._min_face):
+            offsets, score = self._networks.proposal.run(None, {"pixels": level[None]})
+            row, column = np.nonzero(score[0] > self._thresholds[0])
+            corner = STEP * np.stack([column, row], axis=1)
+            found = np.hstack([corner, corner + WINDOW]) + WINDOW * offsets[0][:, row, column].T.astype(float)
+            # The level's true scale: its sides are whole numbers, so it differs a little between x and y.
+            found *= np.tile(np.divide(image.shape[1::-1], level.shape[1::-1]), 2)
+            kept = suppress(found, score[0][row, column], 0.5)
+            boxes.append(found[kept])
+            scores.append(score[0][row, column][kept])
+        everything = np.concatenate(boxes)
+        best = everything.take(suppress(everything, np.concatenate(scores), 0.7), axis=0)
+        return best[((best[:, :2] < np.subtract(image.shape[1::-1], 1)) & (best[:, 2:] > 1)).all(axis=1)]
+
+    def _r_net(self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "m 4"]:
+        """R-Net on all candidates in one call."""
+        squares, pixels = crops(image, boxes, 24)
+        offsets, scores = run(self._networks.refinement, pixels)
+        passed = scores > self._thresholds[1]
+        found = _moved(squares, offsets)[passed]
+        return found.take(suppress(found, scores[passed], 0.7), axis=0)
+
+    def _o_net(
+        self, image: UInt8[np.ndarray, "h w 3"], boxes: Float[np.ndarray, "n 4"]
+    ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
+        """O-Net on all remaining candidates in one call."""
+        squares, pixels = crops(image, boxes, 48)
+        offsets, points, scores = run(self._networks.output, pixels)
+        passed = scores > self._thresholds[2]
+        found = _moved(squares, offsets)[passed]
+        kept = np.flatnonzero(passed)[suppress(found, scores[passed], 0.7, nested=True)]
+        side = (squares[:, 2] - squares[:, 0])[:, None, None]
+        five = squares[:, None, :2] + side * points.reshape(-1, 2, 5).transpose(0, 2, 1)  # five x, then five y
+        return _moved(squares, offsets)[kept], scores[kept], five[kept]
 
 
-def proposal_network(weights: list[np.ndarray]) -> bytes:
-    """P-Net, fully convolutional: a 12x12 window every other pixel."""
-    graph = _Graph(weights, "height", "width")
-    x = graph.prelu(graph.convolution("normalised"))
-    x = graph.pool(x, 2, "SAME_UPPER")
-    x = graph.prelu(graph.convolution(x))
-    x = graph.prelu(graph.convolution(x))
-    return graph.model(offsets=graph.convolution(x), score=graph.face_probability(graph.convolution(x)))
+def _rotation(shape: Sequence[int], angle: float) -> tuple[Float[np.ndarray, "2 3"], list[int]]:
+    """The map from pixels of a picture to those of the picture rotated clockwise by degrees, and its width and height.
+
+    ``shape`` is the height and width of the picture.
+
+    >>> _rotation((100, 40), 90.0)[1]
+    [100, 40]
+    """
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn = np.array([[cos, -sin], [sin, cos]])
+    height, width = shape
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) @ turn.T
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return np.column_stack([turn, -low]), np.ceil(np.round(high - low, 6)).astype(int).tolist()
 
 
-def refinement_network(weights: list[np.ndarray]) -> bytes:
-    """R-Net, on crops of 24x24 pixels."""
-    graph = _Graph(weights, 24, 24)
-    x = graph.prelu(graph.convolution("normalised"))
-    x = graph.pool(x, 3, "SAME_UPPER")
-    x = graph.prelu(graph.convolution(x))
-    x = graph.pool(x, 3, "VALID")
-    x = graph.prelu(graph.convolution(x))
-    x = graph.prelu(graph.dense(graph.flatten(x)))
-    return graph.model(offsets=graph.dense(x), score=graph.face_probability(graph.dense(x)))
+def _rotate(
+    image: UInt8[np.ndarray, "h w 3"], angle: float
+) -> tuple[UInt8[np.ndarray, "rotated_h rotated_w 3"], Float[np.ndarray, "2 3"]]:
+    """The whole picture rotated clockwise by degrees, and the map from its pixels to those of the rotated one."""
+    to_rotated, size = _rotation(image.shape[:2], angle)
+    if angle == 0:
+        return image, to_rotated
+    # OpenCV counts from the centre of the first pixel: hence the halves.
+    turn = to_rotated[:, :2]
+    shift = to_rotated[:, 2] + turn @ (0.5, 0.5) - 0.5
+    return cv2.warpAffine(image, np.column_stack([turn, shift]), size, borderValue=(MARGIN,) * 3), to_rotated
 
 
-def output_network(weights: list[np.ndarray]) -> bytes:
-    """O-Net, on crops of 48x48 pixels; the only one that tells the five points (five x, then five y)."""
-    graph = _Graph(weights, 48, 48)
-    x = graph.prelu(graph.convolution("normalised"))
-    x = graph.pool(x, 3, "SAME_UPPER")
-    x = graph.prelu(graph.convolution(x))
-    x = graph.pool(x, 3, "VALID")
-    x = graph.prelu(graph.convolution(x))
-    x = graph.pool(x, 2, "SAME_UPPER")
-    x = graph.prelu(graph.convolution(x))
-    x = graph.prelu(graph.dense(graph.flatten(x)))
-    return graph.model(offsets=graph.dense(x), points=graph.dense(x), score=graph.face_probability(graph.dense(x)))
+def _carried(boxes: Float[np.ndarray, "n 4"], by: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "n 4"]:
+    """Boxes of the same sides, where a map takes their centres."""
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    centre = centre @ by[:, :2].T + by[:, 2]
+    return np.hstack([centre - half, centre + half])
 
 
-_BUILDERS = {"pnet": proposal_network, "rnet": refinement_network, "onet": output_network}
+def _pyramid(image: UInt8[np.ndarray, "h w 3"], scale: float) -> Iterator[UInt8[np.ndarray, "level_h level_w 3"]]:
+    """The picture at ``scale`` and ever smaller, as long as a window fits into it."""
+    height, width = image.shape[:2]
+    while min(height, width) * scale >= WINDOW:
+        yield cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+        scale *= SHRINK
 
 
-class _Graph:
-    """An ONNX graph in the making, whose layers take their weights in the order in which they are added."""
-
-    def __init__(self, weights: list[np.ndarray], height: int | str, width: int | str) -> None:
-        import onnx.helper
-
-        self._weights: Iterator[np.ndarray] = iter(weights)
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._pixels = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.UINT8, ["n", height, width, 3])
-        x = self._add("Cast", "pixels", to=onnx.TensorProto.FLOAT)
-        x = self._add("Div", self._add("Sub", x, self._constant(np.float32(127.5))), self._constant(np.float32(128)))
-        self._add("Transpose", x, perm=[0, 3, 1, 2], output="normalised")
-
-    def convolution(self, x: str) -> str:
-        kernel, bias = self._next(), self._next()
-        return self._add("Conv", x, self._constant(kernel.transpose(3, 2, 0, 1)), self._constant(bias))  # from HWIO
-
-    def dense(self, x: str) -> str:
-        matrix, bias = self._next(), self._next()
-        return self._add("Gemm", x, self._constant(matrix), self._constant(bias))
-
-    def prelu(self, x: str) -> str:
-        slope = self._next()
-        slope = slope.transpose(2, 0, 1) if slope.ndim == 3 else slope  # of a map (1, 1, c), of a vector (c)
-        # slope x + (1 - slope) relu(x) takes ONNX Runtime a third less time in the whole network than its PRelu.
-        below = self._add("Mul", x, self._constant(slope))
-        return self._add("Add", below, self._add("Mul", self._add("Relu", x), self._constant(1 - slope)))
-
-    def pool(self, x: str, size: int, padding: str) -> str:
-        return self._add("MaxPool", x, kernel_shape=[size, size], strides=[2, 2], auto_pad=padding)
-
-    def flatten(self, x: str) -> str:
-        # The rows of the first dense layer run over columns, then rows, then channels: the networks were trained
-        # in a language that counts columns first.
-        return self._add("Flatten", self._add("Transpose", x, perm=[0, 3, 2, 1]))
-
-    def face_probability(self, x: str) -> str:
-        """Class 1 of 2; the classes lie on axis 1 in maps and vectors alike."""
-        return self._add("Gather", self._add("Softmax", x, axis=1), self._constant(np.int64(1)), axis=1)
-
-    def model(self, **outputs: str) -> bytes:
-        """The finished file.
-
-        Raises:
-            CheckpointError: weights are left over.
-        """
-        import onnx
-
-        if next(self._weights, None) is not None:
-            raise CheckpointError("mtcnn: its weights have more layers than those of version 1")
-        results = []
-        for name, x in outputs.items():
-            self._add("Identity", x, output=name)
-            results.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        graph = onnx.helper.make_graph(self._nodes, "mtcnn", [self._pixels], results, self._constants)
-        # Old forms on purpose, so that every supported ONNX Runtime reads what any onnx writes.
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-        return bytes(model.SerializeToString())
-
-    def _next(self) -> np.ndarray:
-        weight = next(self._weights, None)
-        if weight is None:
-            raise CheckpointError("mtcnn: its weights have fewer layers than those of version 1")
-        return weight
-
-    def _constant(self, value: Any) -> str:
-        import onnx.numpy_helper
-
-        name = f"constant{len(self._constants)}"
-        self._constants.append(onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
-        return name
-
-    def _add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        import onnx.helper
-
-        output = output or f"x{len(self._nodes)}"
-        self._nodes.append(onnx.helper.make_node(kind, inputs, [output], **attributes))
-        return output
+def _moved(squares: Float[np.ndarray, "n 4"], offsets: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """Each edge moved by its offset, which counts in sides of the square."""
+    moved: np.ndarray = squares + offsets * (squares[:, 2] - squares[:, 0])[:, None]
+    return moved

@@ -2,7 +2,7 @@
 
 MTCNN's first network proposes nearly every face, whatever its pose; its later networks reject many of those that are
 turned or covered, and take many things for faces. A network of our own (:mod:`ranfer.candidate_net`) looks at the
-candidates first, and drops those that it takes for no face. MTCNN's later networks judge the others, and ours looks a
+candidates first, and drops those that it takes for no face. MTCNN's later networks see the others, and ours looks a
 second time, at the frames it has told: where a face lies in the middle, it tells frame and points more exactly.
 """
 
@@ -15,20 +15,21 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from ranfer.errors import CheckpointError
-from ranfer.faces.detect import MTCNN, Detection, crops, run, same_face, shrink_to, suppress
+from ranfer.faces.detection import Detection, crops, run, same_face, shrink_to, suppress
+from ranfer.faces.mtcnn import MTCNN
 from ranfer.session import metadata, open_session
 
 CANDIDATE_WEIGHTS = Path(__file__).parents[1] / "weights" / "candidates.onnx"
 KIND = "ranfer candidates"
 SIZE = 48  # pixels of a candidate as the network sees it
 CONTEXT = 1.3  # side of what the network sees of a candidate, in sides of it
-HOPEFUL = 0.05  # score at which a candidate is judged by MTCNN, and seen again where its frame is told to be
+HOPEFUL = 0.05  # score at which a candidate is given to MTCNN, and seen again where its frame is told to be
 SURE = 0.999  # score of a face that MTCNN has not found
 TURNED = 0.8  # distance of the eyes, in distances from eyes to mouth, below which a face is turned by some 27 degrees
 OFF, SIDES = 0.5, (-0.8, 0.4)  # how far from a candidate, in sides of it, and how large it learnt frames to be, as logs
 
 
-class SecondLook:
+class Cascade:
     """Returns the faces that both the first look and MTCNN accept, and those that the second look alone is sure of.
 
     For a face that is turned to a side, the frame of the second look replaces MTCNN's box and landmarks. Thread-safe.
@@ -48,21 +49,21 @@ class SecondLook:
         if (metadata(self._network) or {}).get("kind") != KIND:
             raise CheckpointError(f"{path}: not the network of the second look of this version")
 
-    def __reduce__(self) -> tuple[type[SecondLook], tuple[Any, ...]]:
-        return SecondLook, self._arguments
+    def __reduce__(self) -> tuple[type[Cascade], tuple[Any, ...]]:
+        return Cascade, self._arguments
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
         """The faces of an RGB picture: those that MTCNN tells, best first, and then those of the second look."""
         small, zoom = shrink_to(image, self._first.max_pixels)
         candidates = self._first.propose(small)
-        hopeful, seen = self.judge(small, candidates)
-        known = self._first.judge(small, candidates[hopeful])
+        hopeful, seen = self.score(small, candidates)
+        known = self._first.refine(small, candidates[hopeful])
         turned = [face for face in seen if face.landmarks is None]
         known = [face for face in known if not any(same_face(face, other) for other in turned)]
         new = [face for face in seen if not any(same_face(face, other) for other in known)]
         return [face.zoomed(zoom) for face in (*known, *new)]
 
-    def judge(
+    def score(
         self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]
     ) -> tuple[Bool[np.ndarray, " n"], list[Detection]]:
         """Which candidates may be faces, by the first look, and what the second is sure of, best first.

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from ranfer import intervals, plots
-from ranfer.intervals import Figure
+from ranfer.formatting import as_json, markdown_table, p_value, percent, points
+from ranfer.intervals import Estimate
 from ranfer.occluders import Kind
-from ranfer.robustness import NEAR, Robustness
-from ranfer.wording import as_json, markdown_table, p_value, percent, points
+from ranfer.synthetic_occlusion import NEAR, OcclusionResult
 
 PLOT = "occlusion.png"
 FEWEST = 30  # faces from which on one model is called better: intervals of fewer may have no width
@@ -26,13 +26,13 @@ class Cell(NamedTuple):
     share: float  # that was asked for
     covered: float  # that was reached, the mean over faces
     reached: bool
-    accuracy: tuple[Figure, ...]
-    difference: Figure | None  # the first model's accuracy minus the other's
+    accuracy: tuple[Estimate, ...]
+    difference: Estimate | None  # the first model's accuracy minus the other's
     only_right: tuple[int, int] | None  # faces that one model alone gets right; None for means over kinds
     p_value: float | None  # exact McNemar; None for means over kinds, whose answers are several a face
 
 
-def cells(found: Robustness) -> dict[Kind, list[Cell]]:
+def cells(found: OcclusionResult) -> dict[Kind, list[Cell]]:
     """For each kind, the faces without it and then at each share; differences are those of paired proportions."""
     return {
         kind: [
@@ -57,11 +57,11 @@ def _cell(right: Bool[np.ndarray, "m n"], share: float, covered: float, reached:
     if len(right) == 1:
         return Cell(share, covered, reached, accuracy, None, None, None)
     first, other = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    difference = Figure((first - other) / n, intervals.paired_difference(first, other, n))
+    difference = Estimate((first - other) / n, intervals.paired_difference(first, other, n))
     return Cell(share, covered, reached, accuracy, difference, (first, other), intervals.mcnemar(first, other))
 
 
-def means(found: Robustness) -> list[Cell]:
+def means(found: OcclusionResult) -> list[Cell]:
     """Means over the kinds that reach every share, with bootstrap intervals over faces; empty where there is none."""
     if not found.graded:
         return []
@@ -82,7 +82,7 @@ def means(found: Robustness) -> list[Cell]:
     ]
 
 
-def to_json(found: Robustness) -> dict[str, Any]:
+def to_json(found: OcclusionResult) -> dict[str, Any]:
     """For ``report.json``: by kind and by share (as ``0.3``), and the mean over the kinds that reach every share."""
     return {
         "n": len(found.ids),
@@ -107,7 +107,7 @@ def _values(cell: Cell, n: int) -> dict[str, Any]:
     return values
 
 
-def section(found: Robustness, names: Sequence[str], faces: int) -> str:
+def section(found: OcclusionResult, names: Sequence[str], faces: int) -> str:
     """The part of a report; ``names`` are the models', ``faces`` are in the split."""
     n, by_kind, mean = len(found.ids), cells(found), means(found)
     shares = [f"{100 * share:.0f} %" for share in (0.0, *found.shares)]
@@ -179,7 +179,7 @@ def _verdict(mean: Sequence[Cell], n: int) -> str:
     return " ".join(f"{words[how]} {', '.join(at)}." for how, at in shares.items() if at)
 
 
-def plot(found: Robustness, names: Sequence[str], path: Path) -> None:
+def plot(found: OcclusionResult, names: Sequence[str], path: Path) -> None:
     """Accuracy against the share that is really covered, a panel for the mean and for each kind, with intervals."""
     mean = means(found)
     panels = ([("mean over kinds", mean)] if mean else []) + [(kind.value, row) for kind, row in cells(found).items()]

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ranfer import robustness_report
+from ranfer import synthetic_occlusion_report
 from ranfer.evaluate import Evaluation
+from ranfer.formatting import markdown_table, p_value, percent, plain, points, share
 from ranfer.intervals import SEED
 from ranfer.metrics import BINS, CLIP
 from ranfer.protocol import Protocol
-from ranfer.robustness import Robustness
+from ranfer.synthetic_occlusion import OcclusionResult
 from ranfer.vocab import NAMES
-from ranfer.wording import markdown_table, p_value, percent, plain, points, share
 
 
 def to_markdown(
@@ -21,7 +21,7 @@ def to_markdown(
     measured: Protocol,
     report: dict[str, Any],
     drawn: Sequence[str],
-    covered: Robustness | None = None,
+    covered: OcclusionResult | None = None,
 ) -> str:
     """The report for a person, from the headline down to what was left out and how to make it again."""
     whole = evaluation.whole
@@ -35,7 +35,7 @@ def to_markdown(
         _expressions_section(evaluation),
         _subset_section(evaluation, drawn),
         _comparison_section(evaluation),
-        "" if covered is None else robustness_report.section(covered, evaluation.titles, scores.n),
+        "" if covered is None else synthetic_occlusion_report.section(covered, evaluation.titles, scores.n),
         _class_section(evaluation),
         _calibration_section(evaluation),
         _region_section(report["regions"], drawn),
@@ -56,7 +56,7 @@ def _expressions_section(evaluation: Evaluation) -> str:
         "probabilities stays, and is wrong where it is not among these."
         if shared.only
         else "Data and models do not have the same expressions, or not by the same names. All faces count; "
-        "`--shared` judges the shared expressions alone."
+        "`--shared` evaluates the shared expressions alone."
     )
     return "\n\n".join(["## Which expressions count", words, markdown_table(header, shared.rows())])
 

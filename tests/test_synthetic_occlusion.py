@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranfer import robustness_report
+from ranfer import synthetic_occlusion_report
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.errors import ConfigError, DataError
@@ -17,8 +17,17 @@ from ranfer.images import decode_image
 from ranfer.intervals import Interval
 from ranfer.occluders import Kind
 from ranfer.report import write_report
-from ranfer.robustness import KINDS, SHARES, Robustness, answer_covered, choose, cover, parse_kinds, write_covered
 from ranfer.runtime import open_onnx
+from ranfer.synthetic_occlusion import (
+    KINDS,
+    SHARES,
+    OcclusionResult,
+    answer_covered,
+    choose,
+    cover,
+    parse_kinds,
+    write_covered,
+)
 from ranfer.vocab import Expression, Prediction
 from test_cli import judge, run
 from test_evaluate import truth
@@ -79,11 +88,11 @@ def test_as_much_is_covered_as_was_asked_for_or_the_report_tells_how_much(datase
     assert found.reached[0].all()
     assert not found.reached[1, -1]
     assert found.graded == (Kind.SURGICAL_MASK,)
-    cell = robustness_report.to_json(found)["kinds"]["phone"]["0.6"]
+    cell = synthetic_occlusion_report.to_json(found)["kinds"]["phone"]["0.6"]
     assert cell["reached"] is False
     assert cell["covered"] < 0.5
     assert cell["n"] == 6
-    assert f"[{100 * cell['covered']:.0f} %]" in robustness_report.section(found, ["model"], 60)
+    assert f"[{100 * cell['covered']:.0f} %]" in synthetic_occlusion_report.section(found, ["model"], 60)
 
 
 def test_what_covers_a_grey_face_is_grey(dataset, judged):
@@ -97,29 +106,29 @@ def hand_made(first, other=None):
     covered = np.broadcast_to(np.array([[0.3, 0.6], [0.3, 0.4]])[..., None], (2, 2, 4)).copy()
     kinds, plain = (Kind.BLOCK, Kind.PHONE), np.zeros((len(answers), 4), int)
     predicted = np.array([[np.broadcast_to(rows, (2, 4)) for rows in one] for one in answers])
-    return Robustness(tuple("abcd"), np.zeros(4, int), kinds, (0.3, 0.6), covered, plain, predicted, "mean")
+    return OcclusionResult(tuple("abcd"), np.zeros(4, int), kinds, (0.3, 0.6), covered, plain, predicted, "mean")
 
 
 def test_means_are_over_the_kinds_that_reach_every_share_and_count_a_face_once():
     found = hand_made([[[0, 0, 0, 1], [0, 1, 1, 1]], [[1, 1, 1, 1], [1, 1, 1, 1]]])
-    assert [cell.accuracy[0].value for cell in robustness_report.means(found)] == [1, 0.75, 0.25]
-    assert robustness_report.means(found)[0].accuracy[0].interval == Interval(1, 1)
+    assert [cell.accuracy[0].value for cell in synthetic_occlusion_report.means(found)] == [1, 0.75, 0.25]
+    assert synthetic_occlusion_report.means(found)[0].accuracy[0].interval == Interval(1, 1)
     np.testing.assert_array_equal(found.mean_right, [[[1, 1, 1, 0], [1, 0, 0, 0]]])
 
 
 def test_two_models_are_compared_face_by_face_at_each_share(monkeypatch):
     right, wrong = [[0, 0, 0, 0]] * 2, [[0, 1, 1, 1]] * 2
     found = hand_made([right, right], [wrong, right])
-    cell = robustness_report.cells(found)[Kind.BLOCK][1]
+    cell = synthetic_occlusion_report.cells(found)[Kind.BLOCK][1]
     assert (cell.only_right, cell.p_value, cell.difference.value) == ((3, 0), 0.25, 0.75)
-    values = robustness_report.to_json(found)
+    values = synthetic_occlusion_report.to_json(found)
     assert values["kinds"]["block"]["0.3"]["mcnemar_p"] == 0.25
     assert values["mean"]["0.6"]["accuracy_difference"] == 0.75
     assert values["mean"]["kinds"] == ["block"]
-    text = robustness_report.section(found, ["one", "two"], 10)
+    text = synthetic_occlusion_report.section(found, ["one", "two"], 10)
     assert "4 faces are too few for their intervals to say which model is better." in text
-    monkeypatch.setattr(robustness_report, "FEWEST", 4)
-    text = robustness_report.section(found, ["one", "two"], 10)
+    monkeypatch.setattr(synthetic_occlusion_report, "FEWEST", 4)
+    text = synthetic_occlusion_report.section(found, ["one", "two"], 10)
     assert "The first model is better at 30 %, 60 %." in text
     assert "The interval includes zero, so that no difference is shown, at 0 %." in text
     assert "+75.0 (p 0.2500)" in text
@@ -132,7 +141,9 @@ def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, jud
     kinds = (Kind.SURGICAL_MASK, Kind.BLOCK)
     found = answer_covered(models, subjects, kinds, progress=lambda *told: done.append(told))
     assert done == [(n, 130) for n in range(10, 140, 10)]
-    first, other = np.array([[figure.value for figure in cell.accuracy] for cell in robustness_report.means(found)]).T
+    first, other = np.array(
+        [[figure.value for figure in cell.accuracy] for cell in synthetic_occlusion_report.means(found)]
+    ).T
     assert first[0] == other[0] == 1
     assert first[-1] < 0.5
     assert (np.diff(first) <= 0).all()

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ranfer.intervals import Figure
+from ranfer.intervals import Estimate
 
 
-def percent(figure: Figure | None, digits: int = 2) -> str:
+def percent(figure: Estimate | None, digits: int = 2) -> str:
     """``84.96 (83.68 to 86.16)``: a share and its interval in percent."""
     if figure is None or not math.isfinite(figure.value):
         return "-"
@@ -22,14 +22,14 @@ def share(value: float) -> str:
     return f"{100 * value:.2f}" if math.isfinite(value) else "-"
 
 
-def plain(figure: Figure | None) -> str:
+def plain(figure: Estimate | None) -> str:
     """``0.283 (0.267 to 0.299)``: a figure that is no share."""
     if figure is None or not math.isfinite(figure.value):
         return "-"
     return f"{figure.value:.3f} ({figure.interval.low:.3f} to {figure.interval.high:.3f})"
 
 
-def points(figure: Figure | None) -> str:
+def points(figure: Estimate | None) -> str:
     """``+1.47 (+0.32 to +2.62)``: a difference of shares and its interval in percentage points."""
     if figure is None or not math.isfinite(figure.value):
         return "-"
@@ -48,7 +48,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def as_json(name: str, figure: Figure | None) -> dict[str, Any]:
+def as_json(name: str, figure: Estimate | None) -> dict[str, Any]:
     """``name`` and ``name_interval``; None where there is nothing to tell."""
     if figure is None or not math.isfinite(figure.value):
         return {name: None, f"{name}_interval": None}

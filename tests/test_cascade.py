@@ -10,9 +10,10 @@ from skimage import data
 
 from ranfer.errors import CheckpointError
 from ranfer.faces.align import find_frame
-from ranfer.faces.detect import MTCNN, Detection, same_face, shrink_to
+from ranfer.faces.cascade import CANDIDATE_WEIGHTS, CONTEXT, SURE, Cascade, widened
+from ranfer.faces.detection import Detection, same_face, shrink_to
 from ranfer.faces.detectors import open_detector
-from ranfer.faces.second_look import CANDIDATE_WEIGHTS, CONTEXT, SURE, SecondLook, widened
+from ranfer.faces.mtcnn import MTCNN
 from ranfer.recognize import DEFAULT_WEIGHTS
 
 
@@ -41,7 +42,7 @@ class Network(onnxruntime.InferenceSession):
 
 
 def look(first, network):
-    found = SecondLook(first, threads=1)
+    found = Cascade(first, threads=1)
     found._network = network
     return found
 
@@ -56,7 +57,7 @@ def test_frames_and_points_are_told_in_pixels_of_the_picture(first):
     side = 20 * CONTEXT  # what the network sees of the candidate: 26 pixels from 47 to 73
     picture = np.zeros((120, 120, 3), np.uint8)
     network = Network(SURE, (0.25, 0.0, np.log(0.5)))
-    _, (face,) = look(first, network).judge(picture, np.array([[50.0, 50.0, 70.0, 70.0]]))
+    _, (face,) = look(first, network).score(picture, np.array([[50.0, 50.0, 70.0, 70.0]]))
     # The first time the frame lies a quarter of what is seen to the right, at half of its side: 13 pixels; seen again
     # with its surroundings, rounded to 17 whole pixels, it lies a quarter of these to the right again.
     assert [len(shown) for shown in network.shown] == [1, 1]
@@ -72,23 +73,23 @@ def test_frames_and_points_are_told_in_pixels_of_the_picture(first):
 def test_only_hopeful_candidates_are_seen_again_and_only_sure_ones_are_faces(first):
     picture, candidates = np.zeros((90, 90, 3), np.uint8), np.array([[10.0, 10.0, 40.0, 40.0]])
     hopeless = Network(0.01)
-    hopeful, faces = look(first, hopeless).judge(picture, candidates)
+    hopeful, faces = look(first, hopeless).score(picture, candidates)
     assert hopeful.tolist() == [False]
     assert faces == []
     assert [len(shown) for shown in hopeless.shown if len(shown)] == [1]
-    hopeful, faces = look(first, Network(SURE - 0.001)).judge(picture, candidates)
+    hopeful, faces = look(first, Network(SURE - 0.001)).score(picture, candidates)
     assert hopeful.tolist() == [True]
     assert faces == []
-    assert look(first, Network(SURE)).judge(picture, np.empty((0, 4)))[1] == []
+    assert look(first, Network(SURE)).score(picture, np.empty((0, 4)))[1] == []
 
 
 def test_candidates_of_one_place_are_one_face(first):
     candidates = np.array([[10.0, 10.0, 40.0, 40.0], [12.0, 12.0, 42.0, 42.0], [60.0, 60.0, 90.0, 90.0]])
-    assert len(look(first, Network(SURE)).judge(np.zeros((99, 99, 3), np.uint8), candidates)[1]) == 2
+    assert len(look(first, Network(SURE)).score(np.zeros((99, 99, 3), np.uint8), candidates)[1]) == 2
 
 
 def test_a_frame_is_never_far_off_whatever_the_network_says(first):
-    _, (face,) = look(first, Network(SURE, (50.0, -50.0, 50.0))).judge(
+    _, (face,) = look(first, Network(SURE, (50.0, -50.0, 50.0))).score(
         np.zeros((99, 99, 3), np.uint8), np.array([[30.0, 30.0, 60.0, 60.0]])
     )
     assert -99 < min(face.box) < max(face.box) < 199  # from a candidate of 30 pixels at 45
@@ -101,11 +102,11 @@ def test_faces_of_mtcnn_stay_as_they_are_and_come_first(first, astronaut, monkey
     same, other = (
         Detection(box, SURE, points) for box in ((left + 5, top + 5, right, bottom), (0.0, 300.0, 50.0, 350.0))
     )
-    both = SecondLook(first, threads=1)
-    monkeypatch.setattr(both, "judge", lambda image, candidates: (np.ones(len(candidates), bool), [same, other]))
+    both = Cascade(first, threads=1)
+    monkeypatch.setattr(both, "score", lambda image, candidates: (np.ones(len(candidates), bool), [same, other]))
     assert [face.box for face in both(astronaut)] == [known.box, other.box]
     turned = Detection(same.box, SURE)  # without points
-    monkeypatch.setattr(both, "judge", lambda image, candidates: (np.ones(len(candidates), bool), [turned, other]))
+    monkeypatch.setattr(both, "score", lambda image, candidates: (np.ones(len(candidates), bool), [turned, other]))
     assert [face.box for face in both(astronaut)] == [turned.box, other.box]
 
 
@@ -128,14 +129,14 @@ class Beyond(onnxruntime.InferenceSession):
 
 @pytest.mark.parametrize("moved", [1.5, -1.5])
 def test_candidates_beyond_the_picture_are_left_out(moved):
-    detector = SecondLook(MTCNN(threads=1), threads=1)
+    detector = Cascade(MTCNN(threads=1), threads=1)
     detector._first._networks = detector._first._networks._replace(proposal=Beyond(moved))
     picture = np.full((60, 80, 3), 127, np.uint8)
     proposed = detector._first.propose(picture)
     assert (proposed[:, :2] < (80, 60)).all()
     assert (proposed[:, 2:] > 0).all()
     assert len(proposed) > 0
-    hopeful, _ = detector.judge(picture, proposed)
+    hopeful, _ = detector.score(picture, proposed)
     assert len(hopeful) == len(proposed)
     assert detector(picture) == []
 
@@ -145,17 +146,17 @@ def test_points_of_a_turned_face_are_not_told(first):
     for narrowed, told in ((1.0, True), (0.5, False)):
         network = Network(SURE)
         network.points = network.points * (narrowed, 1)
-        _, (face,) = look(first, network).judge(picture, candidates)
+        _, (face,) = look(first, network).score(picture, candidates)
         assert (face.landmarks is not None) == told
 
 
 def test_a_large_picture_is_searched_smaller_and_told_in_its_own_pixels(astronaut):
     smaller = MTCNN(max_pixels=astronaut.shape[0] * astronaut.shape[1] // 4, threads=1)
-    detector = SecondLook(smaller, threads=1)
+    detector = Cascade(smaller, threads=1)
     small, zoom = shrink_to(astronaut, smaller.max_pixels)
-    _, (face,) = detector.judge(small, smaller.propose(small))
+    _, (face,) = detector.score(small, smaller.propose(small))
     np.testing.assert_allclose(zoom, 2)
-    detector._first = type("Blind", (MTCNN,), {"judge": lambda self, image, candidates: []})(
+    detector._first = type("Blind", (MTCNN,), {"refine": lambda self, image, candidates: []})(
         max_pixels=smaller.max_pixels, threads=1
     )
     (told,) = detector(astronaut)
@@ -170,7 +171,7 @@ def test_a_picture_too_small_for_a_face_has_none(shape):
 
 def test_the_network_of_the_package_finds_the_portrait_where_mtcnn_does(first, astronaut):
     (known,) = first(astronaut)
-    _, (face,) = SecondLook(first, threads=1).judge(astronaut, first.propose(astronaut))
+    _, (face,) = Cascade(first, threads=1).score(astronaut, first.propose(astronaut))
     assert same_face(known, face)
     side = face.box[2] - face.box[0]
     assert np.linalg.norm(face.landmarks - known.landmarks, axis=1).max() < 0.15 * side
@@ -181,7 +182,7 @@ def test_the_network_of_the_package_finds_the_portrait_where_mtcnn_does(first, a
 
 
 def test_the_portrait_has_one_face_from_any_thread_and_in_another_process(first, astronaut):
-    detector = SecondLook(first, threads=1)
+    detector = Cascade(first, threads=1)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(detector, [astronaut] * 4))
     (again,) = pickle.loads(pickle.dumps(detector))(astronaut)
@@ -191,10 +192,10 @@ def test_the_portrait_has_one_face_from_any_thread_and_in_another_process(first,
 
 def test_other_files_are_refused(first, tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.onnx: no such file"):
-        SecondLook(first, path=tmp_path / "nowhere.onnx")
+        Cascade(first, path=tmp_path / "nowhere.onnx")
     with pytest.raises(CheckpointError, match=r"default\.onnx: not the network of the second look"):
-        SecondLook(first, path=DEFAULT_WEIGHTS)
+        Cascade(first, path=DEFAULT_WEIGHTS)
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(CheckpointError, match=r"text\.onnx: not a loadable ONNX file"):
-        SecondLook(first, path=tmp_path / "text.onnx")
+        Cascade(first, path=tmp_path / "text.onnx")
     assert CANDIDATE_WEIGHTS.stat().st_size < 1e6

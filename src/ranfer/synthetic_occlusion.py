@@ -88,7 +88,7 @@ class Covered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Robustness:
+class OcclusionResult:
     """What m models said of n faces under k kinds of things at s shares.
 
     covered: the share of each face that was really covered; plain, predicted: columns of expressions, without and
@@ -140,7 +140,7 @@ def prepare(
     """
     faces, sources = labelled(dataset, split, rule), list(map(as_source, models))
     subjects = choose(dataset, faces.samples, faces.truth, count)
-    subjects = subjects.among(sharing(faces, sources, only_shared).judged)
+    subjects = subjects.among(sharing(faces, sources, only_shared).evaluated)
     ids = [covered_id(face, kind, share) for kind, share, face in product(kinds, SHARES, subjects.ids)]
     for source in sources:
         try:
@@ -260,7 +260,7 @@ def answer_covered(
     *,
     cells: Iterable[Covered] | None = None,
     progress: Progress = silent,
-) -> Robustness:
+) -> OcclusionResult:
     """What models answer about the subjects' faces under each kind of thing at each share.
 
     ``cells`` are those of :func:`cover`, where they are drawn already. A file of predictions is looked up by
@@ -280,6 +280,6 @@ def answer_covered(
     (_, plain), *_ = said.values()
     covered = np.stack([np.stack([said[kind, share][0] for share in shares]) for kind in kinds])
     predicted = np.stack([np.stack([said[kind, share][1] for share in shares], 1) for kind in kinds], 1)
-    return Robustness(
+    return OcclusionResult(
         subjects.ids, subjects.truth, tuple(kinds), tuple(shares), covered, plain, predicted, subjects.placed
     )
