@@ -1,4 +1,4 @@
-"""Train the network of the detector's second look on FERPlus training faces, and export it.
+"""Train the detector's candidate network on FERPlus training faces, and export it.
 
     python scripts/train_detector.py data/ferplus_train_valid.zip PACKAGES --out src/ranfer/weights/candidates.onnx
 
@@ -57,7 +57,7 @@ console = Console(highlight=False)
 
 
 class Candidates(NamedTuple):
-    """What MTCNN's first network proposes, as the network of the second look sees it, and what it should say."""
+    """What MTCNN's first network proposes, as the candidate network sees it, and what it should say."""
 
     pixels: np.ndarray  # (n, 48, 48) uint8
     face: np.ndarray  # (n,) bool

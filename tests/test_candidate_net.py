@@ -1,4 +1,4 @@
-"""The network of the second look: its file says what it says, and what it is shown is where it is told to be."""
+"""The candidate network: its file says what it says, and what it is shown is where it is told to be."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The second look at MTCNN's candidates: its geometry, with a network that is told what to say, and the real one."""
+"""The candidate network in MTCNN's cascade: its geometry, with a network that is told what to say, and the real one."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -110,7 +110,7 @@ def test_faces_of_mtcnn_stay_as_they_are_and_come_first(first, astronaut, monkey
     assert [face.box for face in both(astronaut)] == [turned.box, other.box]
 
 
-def test_mtcnn_judges_only_what_the_first_look_has_hope_of(first, astronaut):
+def test_mtcnn_refines_only_hopeful_candidates(first, astronaut):
     assert len(look(first, Network(0.5))(astronaut)) == 1
     assert look(first, Network(0.01))(astronaut) == []
 
@@ -130,9 +130,9 @@ class Beyond(onnxruntime.InferenceSession):
 @pytest.mark.parametrize("moved", [1.5, -1.5])
 def test_candidates_beyond_the_picture_are_left_out(moved):
     detector = Cascade(MTCNN(threads=1), threads=1)
-    detector._first._networks = detector._first._networks._replace(proposal=Beyond(moved))
+    detector._mtcnn._networks = detector._mtcnn._networks._replace(proposal=Beyond(moved))
     picture = np.full((60, 80, 3), 127, np.uint8)
-    proposed = detector._first.propose(picture)
+    proposed = detector._mtcnn.propose(picture)
     assert (proposed[:, :2] < (80, 60)).all()
     assert (proposed[:, 2:] > 0).all()
     assert len(proposed) > 0
@@ -156,7 +156,7 @@ def test_a_large_picture_is_searched_smaller_and_told_in_its_own_pixels(astronau
     small, zoom = shrink_to(astronaut, smaller.max_pixels)
     _, (face,) = detector.score(small, smaller.propose(small))
     np.testing.assert_allclose(zoom, 2)
-    detector._first = type("Blind", (MTCNN,), {"refine": lambda self, image, candidates: []})(
+    detector._mtcnn = type("Blind", (MTCNN,), {"refine": lambda self, image, candidates: []})(
         max_pixels=smaller.max_pixels, threads=1
     )
     (told,) = detector(astronaut)
@@ -193,7 +193,7 @@ def test_the_portrait_has_one_face_from_any_thread_and_in_another_process(first,
 def test_other_files_are_refused(first, tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.onnx: no such file"):
         Cascade(first, path=tmp_path / "nowhere.onnx")
-    with pytest.raises(CheckpointError, match=r"default\.onnx: not the network of the second look"):
+    with pytest.raises(CheckpointError, match=r"default\.onnx: not the candidate network"):
         Cascade(first, path=DEFAULT_WEIGHTS)
     (tmp_path / "text.onnx").write_text("no network")
     with pytest.raises(CheckpointError, match=r"text\.onnx: not a loadable ONNX file"):

@@ -1,4 +1,4 @@
-"""The network behind the detector's second look: is a candidate a face, where is it, and where are its five points?"""
+"""The detector's candidate network: is a candidate a face, where is it, and where are its five points?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor: what is in a dataset, what differs from its published size, and what is wrong with it."""
+"""A check of a dataset: what is in it, what differs from its published size, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ListCheck:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Everything that the doctor found.
+    """Everything that was found.
 
     pictures: faces by size and colour, as in ``48x48 grey``.  framing: faces by how they are cut from their pictures.
     copies: faces with the same pixels.  near: nearly the same faces; None where they were not looked for.

@@ -1,4 +1,4 @@
-"""What the doctor found, as one HTML page with thumbnails; nothing is loaded from elsewhere."""
+"""What a check of a dataset found, as one HTML page with thumbnails; nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 

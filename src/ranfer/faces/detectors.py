@@ -1,4 +1,4 @@
-"""Detectors by name: MTCNN with the second look, and adapters for others."""
+"""Detectors by name: our cascade, MTCNN alone, and adapters for others."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def whole_picture(image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
 def open_detector(name: str, threads: int | None = None) -> Detector:
     """A detector by name.
 
-    ``ranfer`` (MTCNN with the second look), ``mtcnn``, ``none`` (:func:`whole_picture`), or ``yunet:FILE``.
+    ``ranfer`` (:class:`ranfer.faces.cascade.Cascade`), ``mtcnn``, ``none`` (:func:`whole_picture`), or ``yunet:FILE``.
 
     Raises:
         ConfigError: no detector has that name.

@@ -1,6 +1,7 @@
 """Drawn things that cover faces, seeded, and with their exact masks: masks, glasses, hands, hair, hats, phones, text.
 
-They serve training, the model of attributes, and the test of robustness. What they cover is known, and so is how much.
+They serve training, the attribute model, and the test under synthetic occlusion. What they cover is known, and so is
+how much.
 """
 
 from __future__ import annotations
