@@ -377,7 +377,7 @@ def test_a_comparison_of_one_shared_seed_is_marked_beside_others_of_more(tmp_pat
     assert [found[row]["against"]["c"]["shared_seeds"] for row in "ab"] == [[0], [0, 1]]
 
 
-@pytest.mark.parametrize("name", ["ablation", "ablation-small"])
+@pytest.mark.parametrize("name", ["ablation", "ablation-full"])
 def test_the_shipped_tables_make_sense_and_compare_what_they_should(monkeypatch, name):
     monkeypatch.chdir(Path(__file__).parents[1])
     table = parse(ExperimentConfig, read_yaml(Path(f"configs/{name}.yaml")), name)
