@@ -8,7 +8,7 @@ the 48 pixels that it is: the share with the same likeliest expression, and the 
 eight probabilities (half the sum of absolute differences; 0 is the same, 1 nothing in common), over the faces found.
 Accuracy is end to end: a face that is missed counts as an error.
 
-A found face is judged twice: aligned, as shipped, and in a frame of the same size and place that is not turned.
+A found face is classified twice: aligned, as shipped, and in a frame of the same size and place that is not turned.
 Alignment also takes away the roll that a face had by itself, so that agreement at 0 degrees speaks for the frame that
 is not turned; accuracy decides. Its differences have 95 % intervals, by drawing faces with all of their pictures.
 
@@ -60,7 +60,7 @@ def main() -> None:
 
     faces, truth = load_faces(options.data, options.faces, options.seed)
     recognizer = load(options.weights)
-    alone = judge(recognizer, [Found(whole_picture(face)[0], face) for face in faces])
+    alone = classify(recognizer, [Found(whole_picture(face)[0], face) for face in faces])
     shape = len(options.sizes), len(options.angles)
     said = np.full((len(WAYS), *shape, len(faces), len(Expression)), np.nan)  # NaN: missed
     others = 0
@@ -78,7 +78,9 @@ def main() -> None:
             seen = list(pool.map(look, range(len(faces))))
         found = [i for i, one in enumerate(seen) if one.crops is not None]
         for way in range(len(WAYS)):
-            said[way, row, column, found] = judge(recognizer, [one.crops[way] for one in seen if one.crops is not None])
+            said[way, row, column, found] = classify(
+                recognizer, [one.crops[way] for one in seen if one.crops is not None]
+            )
         others += sum(one.others for one in seen)
     print(f"{len(faces)} faces, each in {len(cells)} pictures; detections elsewhere: {others}")
     print(f"alone, right, %: {percent(share(int((alone.argmax(axis=1) == truth).sum()), len(truth)))}")
@@ -96,7 +98,7 @@ def see(picture: np.ndarray, detections: list[Detection], centre: np.ndarray, si
     return Seen((upright, as_it_is), len(detections) - 1)
 
 
-def judge(recognizer: Recognizer, found: Sequence[Found]) -> np.ndarray:
+def classify(recognizer: Recognizer, found: Sequence[Found]) -> np.ndarray:
     """The probabilities (n, 8) of faces."""
     faces: Iterable[Face] = (face for picture in recognizer.classify([[one] for one in found]) for face in picture)
     return np.array([[face.probabilities[e] for e in Expression] for face in faces]).reshape(-1, len(Expression))

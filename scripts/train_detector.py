@@ -61,7 +61,7 @@ class Candidates(NamedTuple):
 
     pixels: np.ndarray  # (n, 48, 48) uint8
     face: np.ndarray  # (n,) bool
-    square: np.ndarray  # (n, 3), as of candidate_net.Judged; of no meaning where there is no face
+    square: np.ndarray  # (n, 3), as of candidate_net.Scored; of no meaning where there is no face
     points: np.ndarray  # (n, 5, 2)
 
 
@@ -220,14 +220,14 @@ def told(net: CandidateNet, pixels: np.ndarray) -> np.ndarray:
 
 
 painter: Painter  # of this process
-judge: CandidateNet | None
+network: CandidateNet | None
 
 
 def start(photos: list[Path], net: CandidateNet | None) -> None:
     """What a process of the pool needs."""
-    global painter, judge
+    global painter, network
     torch.set_num_threads(1)
-    painter, judge = Painter(photos), net
+    painter, network = Painter(photos), net
 
 
 def scene_of(job: tuple[list[int], np.ndarray, np.ndarray]) -> Candidates:
@@ -237,7 +237,7 @@ def scene_of(job: tuple[list[int], np.ndarray, np.ndarray]) -> Candidates:
 
 def found_in(job: tuple[list[int], int]) -> np.ndarray:
     seed, number = job
-    return painter.propose(np.random.default_rng(seed), number, judge)
+    return painter.propose(np.random.default_rng(seed), number, network)
 
 
 def search(photos: list[Path], passes: int, seed: int, net: CandidateNet | None = None) -> Candidates:

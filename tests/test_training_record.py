@@ -7,7 +7,7 @@ from ranfer.training_record import (
     chosen_on,
     has_learnt,
     learnt_by,
-    learnt_judges,
+    learnt_selection,
     record_of_mean,
     recorded,
     training_record,
@@ -44,18 +44,18 @@ def test_a_run_records_what_it_learns():
 def test_what_other_programs_say_of_their_training_is_nothing(training):
     told = {"training": training}
     assert not has_learnt(told, "ferplus", "valid")
-    assert learnt_judges(told, "ferplus", DataConfig(valid=None)) == []
+    assert learnt_selection(told, "ferplus", DataConfig(valid=None)) == []
     assert isinstance(recorded(told), dict)
 
 
 def test_held_out_faces_are_new_to_a_model_that_left_the_same_ones_out():
     data = DataConfig(held_out=0.2, fold=1)
     assert chosen_on(data) == "0.2 of train, held out, fold 1"
-    assert learnt_judges(description(held_out=0.2, fold=1), "ferplus", data) == []
-    assert learnt_judges(description(held_out=0.2), "ferplus", data) == ["ferplus train"]
-    assert learnt_judges(description(), "ferplus", data) == ["ferplus train"]
+    assert learnt_selection(description(held_out=0.2, fold=1), "ferplus", data) == []
+    assert learnt_selection(description(held_out=0.2), "ferplus", data) == ["ferplus train"]
+    assert learnt_selection(description(), "ferplus", data) == ["ferplus train"]
     elsewhere = description("affectnet", known=["ferplus train"], held_out=0.2, fold=1)
-    assert learnt_judges(elsewhere, "ferplus", data) == ["ferplus train"]
+    assert learnt_selection(elsewhere, "ferplus", data) == ["ferplus train"]
 
 
 def test_a_mean_of_weights_owes_to_the_faces_of_all():
@@ -64,7 +64,7 @@ def test_a_mean_of_weights_owes_to_the_faces_of_all():
     assert merged["split"] == "train+valid"
     assert merged["epoch_chosen_on"] == "test; 0.2 of train+valid, held out"
     data = DataConfig(train="train+valid", held_out=0.2)
-    assert learnt_judges(held, "ferplus", data) == []
-    assert learnt_judges({"training": merged}, "ferplus", data) == ["ferplus train", "ferplus valid"]
+    assert learnt_selection(held, "ferplus", data) == []
+    assert learnt_selection({"training": merged}, "ferplus", data) == ["ferplus train", "ferplus valid"]
     assert learnt_by({"training": record_of_mean([held, {}])}) == ["ferplus train", "ferplus valid"]
     assert record_of_mean([{}, {}]) == {}

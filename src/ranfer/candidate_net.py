@@ -14,7 +14,7 @@ from ranfer.onnx_file import write_for_pictures
 SIZE = 48  # pixels of a candidate as the network sees it, grey
 
 
-class Judged(NamedTuple):
+class Scored(NamedTuple):
     """What the network tells of b candidates; places are in sides of the candidate's square, from its centre.
 
     odds: log odds that it is a face.
@@ -46,11 +46,11 @@ class CandidateNet(nn.Module):
             nn.Flatten(), nn.Linear(128 * cells, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, 14)
         )
 
-    def forward(self, images: Float[Tensor, "b 1 48 48"]) -> Judged:
+    def forward(self, images: Float[Tensor, "b 1 48 48"]) -> Scored:
         """Grey images in [0, 1]; the brightness of each, and its contrast unless it is flat, are levelled first."""
         mean, spread = images.mean((2, 3), keepdim=True), images.std((2, 3), correction=0, keepdim=True)
         odds, square, points = self.head(self.backbone((images - mean) / (spread + 0.05))).split((1, 3, 10), dim=1)
-        return Judged(odds[:, 0], square, points.unflatten(1, (5, 2)))
+        return Scored(odds[:, 0], square, points.unflatten(1, (5, 2)))
 
 
 def _step(channels: int, to: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

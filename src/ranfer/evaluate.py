@@ -84,7 +84,7 @@ def evaluate(
     replicates: int = REPLICATES,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Judge a source by the labels of a split and of subsets, which may lie anywhere in the data.
+    """Evaluate a source by the labels of a split and of subsets, which may lie anywhere in the data.
 
     Faces that a model cannot be shown, because they are unreadable, are left out for both sources.
 

@@ -92,7 +92,7 @@ class Benchmark:
 
     @cached_property
     def covered(self) -> list[Covered]:
-        """The covered faces, drawn once for all runs: drawing takes longer than judging.
+        """The covered faces, drawn once for all runs: drawing takes longer than classifying.
 
         400 faces of 48 pixels need 100 MB, and of 224 pixels 2.2 GB.
         """

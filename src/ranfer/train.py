@@ -39,7 +39,7 @@ from ranfer.run_state import append_metrics, differences, restore, rewrite_metri
 from ranfer.teachers import Teachers
 from ranfer.temperature import apply_temperature, fit_temperature
 from ranfer.training_faces import AT_ONCE, Faces, batches, divide, find_points, load_faces
-from ranfer.training_record import learnt_by, learnt_judges, training_record
+from ranfer.training_record import learnt_by, learnt_selection, training_record
 from ranfer.vocab import Progress, silent
 
 BEST, LAST, METRICS = "best.safetensors", "last.safetensors", "metrics.jsonl"
@@ -160,7 +160,7 @@ def _require_unknown(config: TrainConfig, dataset: Dataset) -> list[str]:
     for path in config.taught_by:
         told = description(path)
         known.update(learnt_by(told))
-        if clash := learnt_judges(told, dataset.origin, config.data):
+        if clash := learnt_selection(told, dataset.origin, config.data):
             raise ConfigError(
                 f"{path}: has learnt {clash[0]}, of which faces are to choose the epoch: take weights that have not, "
                 "or set data.valid=null"

@@ -97,7 +97,7 @@ def has_learnt(description: Mapping[str, Any], origin: str, split: str) -> bool:
     return f"{origin} {split}" in learnt_by(description)
 
 
-def learnt_judges(description: Mapping[str, Any], origin: str, data: DataConfig) -> list[str]:
+def learnt_selection(description: Mapping[str, Any], origin: str, data: DataConfig) -> list[str]:
     """The splits whose faces choose the epoch of a run, and which this model may have learnt, as in ``ferplus valid``.
 
     Held-out faces are new to a model that left the same ones out.
