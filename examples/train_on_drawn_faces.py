@@ -40,10 +40,10 @@ def run(out: Path, console: Console, faces: int = 900, epochs: int = 15) -> None
         source = f"ferplus:{drawn.data}"
         settings = {**SETTINGS, "epochs": epochs, "data": {"source": source}}
         best = train(parse(TrainConfig, settings, "this example"), Path(work, "run"), console)
-        console.print("[bold]3.[/bold] judging it on the other faces")
+        console.print("[bold]3.[/bold] evaluating it on the other faces")
         subsets = {"covered": read_list(drawn.occlusion), "turned": read_list(drawn.pose)}
-        judged = evaluate(open_dataset(source), "valid", load(best), subsets=subsets)
-        report = write_report(judged, out, "python examples/train_on_drawn_faces.py")
+        evaluation = evaluate(open_dataset(source), "valid", load(best), subsets=subsets)
+        report = write_report(evaluation, out, "python examples/train_on_drawn_faces.py")
     for name, group in {"all faces": report, **report["subsets"]}.items():
         console.print(f"   {name:10} {group['accuracy']:7.1%} right of {group['n']}", highlight=False)
     console.print(f"The report, with a page of faces and their regions: {out / 'report.md'}", soft_wrap=True)

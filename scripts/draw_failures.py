@@ -19,7 +19,8 @@ from ranfer.demo import PORTRAIT
 from ranfer.formatting import markdown_table
 from ranfer.images import decode_image
 from ranfer.occluders import Kind, occlude
-from ranfer.predict import SHEET, predict
+from ranfer.outputs import SHEET
+from ranfer.predict import predict
 from ranfer.recognize import load
 from ranfer.vocab import Expression
 

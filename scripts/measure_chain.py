@@ -8,9 +8,9 @@ the 48 pixels that it is: the share with the same likeliest expression, and the 
 eight probabilities (half the sum of absolute differences; 0 is the same, 1 nothing in common), over the faces found.
 Accuracy is end to end: a face that is missed counts as an error.
 
-A found face is classified twice: aligned, as shipped, and in a frame of the same size and place that is not turned.
+A found face is classified twice: aligned, as shipped, and in a frame of the same size and place that is not rotated.
 Alignment also takes away the roll that a face had by itself, so that agreement at 0 degrees speaks for the frame that
-is not turned; accuracy decides. Its differences have 95 % intervals, by drawing faces with all of their pictures.
+is not rotated; accuracy decides. Its differences have 95 % intervals, by drawing faces with all of their pictures.
 
 The weights of the package have learnt these faces: give --weights of a model that has not, such as their twin
 (docs/model-card.md). Needs scikit-image for the photos. Faces have a majority label; ``pasted_faces`` says how they
@@ -37,7 +37,7 @@ from ranfer.intervals import mean, share
 from ranfer.recognize import DEFAULT_WEIGHTS, Face, Found, Recognizer, load
 from ranfer.vocab import Expression
 
-WAYS = (True, False)  # whether the face is turned upright
+WAYS = ("aligned", "not rotated")  # in which the model sees a face
 
 
 class Seen(NamedTuple):
@@ -93,9 +93,8 @@ def see(picture: np.ndarray, detections: list[Detection], centre: np.ndarray, si
     if best is None:
         return Seen(None, len(detections))
     frame = find_frame(best)
-    frames = (frame if way else frame._replace(roll=0.0) for way in WAYS)
-    upright, as_it_is = (Found(best, align(picture, one, side)) for one in frames)
-    return Seen((upright, as_it_is), len(detections) - 1)
+    aligned, not_rotated = (Found(best, align(picture, one, side)) for one in (frame, frame._replace(roll=0.0)))
+    return Seen((aligned, not_rotated), len(detections) - 1)
 
 
 def classify(recognizer: Recognizer, found: Sequence[Found]) -> np.ndarray:
@@ -123,10 +122,10 @@ def report(
         print(markdown_table(["size", *(f"{angle:g}°" for angle in angles)], rows))
 
     table("recall", found)
-    table("same likeliest expression as alone, aligned / not turned", *same)
-    table("total variation distance to the answer alone, aligned / not turned", *distance, form=".3f")
-    table("right end to end, aligned / not turned", *right)
-    print("\nright end to end, all pictures of a row; the difference is that of aligned minus not turned, in points\n")
+    table("same likeliest expression as alone, aligned / not rotated", *same)
+    table("total variation distance to the answer alone, aligned / not rotated", *distance, form=".3f")
+    table("right end to end, aligned / not rotated", *right)
+    print("\nright end to end, all pictures of a row; the difference is that of aligned minus not rotated, in points\n")
     everything = range(len(sizes)), range(len(angles))
     groups = {f"{angle:g}°": (everything[0], [j]) for j, angle in enumerate(angles)}
     groups |= {f"{size} pixels": ([i], everything[1]) for i, size in enumerate(sizes)}
@@ -134,7 +133,7 @@ def report(
     for name, (some_sizes, some_angles) in {**groups, "all": everything}.items():
         each = right[:, some_sizes][:, :, some_angles].mean(axis=(1, 2))  # of a face, over its pictures
         rows.append([name, percent(mean(each[0])), percent(mean(each[1])), points(mean(each[0] - each[1]))])
-    print(markdown_table(["", "aligned, %", "not turned, %", "difference"], rows))
+    print(markdown_table(["", "aligned, %", "not rotated, %", "difference"], rows))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Measure detection and alignment on FERPlus validation faces pasted into a colour photo, scaled and turned.
+"""Measure detection and alignment on FERPlus validation faces pasted into a colour photo, scaled and rotated.
 
     python scripts/measure_detection.py ferplus_train_valid.zip --faces 100 [--sheet sheet.png]
 
 Every face is pasted once for each size (side of its frame in pixels) and angle. Three tables, size by angle:
 recall, how many of the pasted faces are found; frame error, how far the corners of the found frame lie from those of
-the 48x48 frame; and turn error, how far they lie from the frame that is found when the same face is large and not
-turned. Errors are the mean over the four corners, in sides of the frame, as median (90 %) over the faces found. The
+the 48x48 frame; and rotation error, how far they lie from the frame that is found when the same face is large and not
+rotated. Errors are the mean over the four corners, in sides of the frame, as median (90 %) over the faces found. The
 frame error contains the variety of the training frames and each face's own roll, which alignment takes away on
-purpose; the turn error is the detector's alone.
+purpose; the rotation error is the detector's alone.
 
 Needs scikit-image for the photo. Faces have a majority label; ``pasted_faces`` says how they are pasted.
 """
@@ -43,7 +43,7 @@ def main() -> None:
     photo = photos()["coffee"]
     detect = open_detector(options.detector, threads=1)
     reference = [find(detect, photo, face, REFERENCE, 0.0, rng)[1] for face in faces]
-    tables: dict[str, list[list[str]]] = {"recall": [], "frame error": [], "turn error": []}
+    tables: dict[str, list[list[str]]] = {"recall": [], "frame error": [], "rotation error": []}
     rows = []
     for size in options.sizes:
         for table in tables.values():
@@ -52,14 +52,14 @@ def main() -> None:
             results = [find(detect, photo, face, size, angle, rng) for face in faces]
             frames = [frame for _, frame in results if frame is not None]
             plain = [corner_error(frame, SQUARE) for frame in frames]
-            turned = [
+            rotated = [
                 corner_error(frame, large)
                 for (_, frame), large in zip(results, reference, strict=True)
                 if frame is not None and large is not None
             ]
             tables["recall"][-1].append(f"{len(frames) / len(faces):.1%}")
             tables["frame error"][-1].append(median_and_tail(plain))
-            tables["turn error"][-1].append(median_and_tail(turned))
+            tables["rotation error"][-1].append(median_and_tail(rotated))
             rows.append(np.hstack([picture for picture, _ in results[:8]]))
     print(f"{len(faces)} faces; upright at {REFERENCE} pixels: {sum(r is not None for r in reference)} found")
     for name, table in tables.items():

@@ -1,4 +1,4 @@
-"""FERPlus validation faces pasted into colour photos that show nobody, scaled and turned, to measure on.
+"""FERPlus validation faces pasted into colour photos that show nobody, scaled and rotated, to measure on.
 
 A face of FERPlus ends at its 48-pixel frame, and a hard edge round it is like no photo. Its border is repeated beyond
 the frame by RIM of its side, and fades there into the photo.
@@ -50,7 +50,7 @@ def load_faces(data: Path, count: int | None, seed: int) -> tuple[list[np.ndarra
 
 
 def place(size: int, angle: float, centre: np.ndarray, side: int) -> np.ndarray:
-    """The map (2, 3) from pixels of a face of ``side`` to a photo, where it is ``size`` large and turned clockwise."""
+    """The map (2, 3) from pixels of a face of ``side`` to a photo, where it is ``size`` large and rotated clockwise."""
     radians = np.radians(angle)
     turn = size / side * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
     return np.column_stack([turn, centre - turn @ np.full(2, side / 2)])
@@ -85,7 +85,7 @@ def paste(photo: np.ndarray, face: np.ndarray, to_photo: np.ndarray) -> np.ndarr
 def scene(
     photo: np.ndarray, face: np.ndarray, size: int, angle: float, at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The photo with a face of ``size`` pixels, turned clockwise, and where its centre is, in pixels.
+    """The photo with a face of ``size`` pixels, rotated clockwise, and where its centre is, in pixels.
 
     ``at`` is x and y, each 0 to 1 of the room that the face leaves.
     """

@@ -110,7 +110,7 @@ def test_faces_of_mtcnn_stay_as_they_are_and_come_first(first, astronaut, monkey
     assert [face.box for face in both(astronaut)] == [turned.box, other.box]
 
 
-def test_mtcnn_refines_only_hopeful_candidates(first, astronaut):
+def test_mtcnn_verifies_only_hopeful_candidates(first, astronaut):
     assert len(look(first, Network(0.5))(astronaut)) == 1
     assert look(first, Network(0.01))(astronaut) == []
 
@@ -156,7 +156,7 @@ def test_a_large_picture_is_searched_smaller_and_told_in_its_own_pixels(astronau
     small, zoom = shrink_to(astronaut, smaller.max_pixels)
     _, (face,) = detector.score(small, smaller.propose(small))
     np.testing.assert_allclose(zoom, 2)
-    detector._mtcnn = type("Blind", (MTCNN,), {"refine": lambda self, image, candidates: []})(
+    detector._mtcnn = type("Blind", (MTCNN,), {"verify": lambda self, image, candidates: []})(
         max_pixels=smaller.max_pixels, threads=1
     )
     (told,) = detector(astronaut)

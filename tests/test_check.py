@@ -1,4 +1,4 @@
-"""The doctor: what it finds in a dataset that something is wrong with, and how it says so."""
+"""The check of a dataset: what it finds in a dataset that something is wrong with, and how it says so."""
 
 import io
 import json

@@ -40,13 +40,13 @@ def run(*words, status=0):
     return found
 
 
-def judge(drawn, tmp_path, *words, status=0):
+def run_evaluate(drawn, tmp_path, *words, status=0):
     data = ("--data", f"ferplus:{drawn.data}", "--split", "valid")
     return run("evaluate", *data, "--out", tmp_path / "out", *words, status=status)
 
 
 def test_predictions_become_a_report_and_a_summary(drawn, predictions, tmp_path):
-    found = judge(drawn, tmp_path, "--predictions", predictions, "--subset", f"covered={drawn.occlusion}")
+    found = run_evaluate(drawn, tmp_path, "--predictions", predictions, "--subset", f"covered={drawn.occlusion}")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert f"{100 * report['accuracy']:.2f}" in found.stdout
     assert "covered" in found.stdout
@@ -54,29 +54,29 @@ def test_predictions_become_a_report_and_a_summary(drawn, predictions, tmp_path)
     assert found.stderr == ""
 
 
-def test_anybodys_classifier_is_judged_from_its_onnx_file(drawn, tmp_path):
+def test_anybodys_classifier_is_evaluated_from_its_onnx_file(drawn, tmp_path):
     weights = np.random.default_rng(0).normal(size=(48 * 48, 8)) / 20
     file = classifier(tmp_path / "m.onnx", shape=("b", 1, 48, 48), weights=weights)
     words = ("--onnx", file, "--labels", ",".join(EIGHT), "--preprocess", "output=logits,mean=0.5")
-    judge(drawn, tmp_path, *words, "--against", file)
+    run_evaluate(drawn, tmp_path, *words, "--against", file)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"]["input"]["output"] == "logits"
     assert report["comparison"]["mcnemar_p"] == 1
     words = ("--predictions", tmp_path / "out" / "predictions.csv", "--out", tmp_path / "again")
-    again = judge(drawn, tmp_path, *words)
+    again = run_evaluate(drawn, tmp_path, *words)
     assert f"{100 * report['accuracy']:.2f}" in again.stdout
 
 
 def test_a_file_of_ours_needs_no_labels(drawn, tmp_path):
-    told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
+    told = run_evaluate(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx"))
     assert "was trained on" not in told.stdout
     knows = {"dataset": "ferplus", "split": "train+valid"}
-    told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx", training=knows))
+    told = run_evaluate(drawn, tmp_path, "--weights", ours(tmp_path / "ours.onnx", training=knows))
     assert "The model was trained on faces of valid; results there do not generalise." in told.stdout
 
 
-def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):
-    judge(drawn, tmp_path)
+def test_without_a_model_that_of_the_package_is_evaluated(drawn, tmp_path):
+    run_evaluate(drawn, tmp_path)
     assert json.loads((tmp_path / "out" / "report.json").read_text())["model"]["trust"]["n"] == 3199
 
 
@@ -94,13 +94,13 @@ def test_without_a_model_that_of_the_package_is_judged(drawn, tmp_path):
 )
 def test_a_command_that_makes_no_sense_is_status_2(drawn, predictions, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(predictions.parent)
-    assert message in judge(drawn, tmp_path, *words, status=2).stderr
+    assert message in run_evaluate(drawn, tmp_path, *words, status=2).stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_two_subsets_of_one_name_are_refused(drawn, predictions, tmp_path):
     twice = ["--subset", f"s={drawn.occlusion}"] * 2
-    assert "the same name" in judge(drawn, tmp_path, "--predictions", predictions, *twice, status=2).stderr
+    assert "the same name" in run_evaluate(drawn, tmp_path, "--predictions", predictions, *twice, status=2).stderr
 
 
 def test_a_full_disk_is_one_line_and_status_1(drawn, predictions, tmp_path, monkeypatch):
@@ -108,13 +108,13 @@ def test_a_full_disk_is_one_line_and_status_1(drawn, predictions, tmp_path, monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("ranfer.report.write_report", full)
-    told = judge(drawn, tmp_path, "--predictions", predictions, status=1).stderr
+    told = run_evaluate(drawn, tmp_path, "--predictions", predictions, status=1).stderr
     assert told.splitlines() == ["cannot read or write ([Errno 28] No space left on device)"]
 
 
 def test_a_subset_does_not_take_the_name_of_the_split(drawn, predictions, tmp_path):
     words = ("--predictions", predictions, "--subset", f"valid={drawn.occlusion}")
-    told = judge(drawn, tmp_path, *words, status=2).stderr
+    told = run_evaluate(drawn, tmp_path, *words, status=2).stderr
     assert "--subset valid=...: the split has that name; choose another" in told
 
 
@@ -130,7 +130,7 @@ def test_a_subset_does_not_take_the_name_of_the_split(drawn, predictions, tmp_pa
 )
 def test_what_cannot_be_done_is_one_line_and_status_1(drawn, predictions, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(predictions.parent)
-    found = judge(drawn, tmp_path, *words, status=1)
+    found = run_evaluate(drawn, tmp_path, *words, status=1)
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
 
@@ -140,17 +140,17 @@ def test_an_interrupt_is_a_line_and_status_130(drawn, predictions, tmp_path, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ranfer.data, "open_dataset", interrupted)
-    assert judge(drawn, tmp_path, "--predictions", predictions, status=130).stderr == "stopped\n"
+    assert run_evaluate(drawn, tmp_path, "--predictions", predictions, status=130).stderr == "stopped\n"
 
 
-def test_the_doctor_prints_and_writes_what_it_found(drawn, tmp_path):
+def test_data_check_prints_and_writes_what_it_found(drawn, tmp_path):
     file = tmp_path / "found.json"
     found = run("data", "check", f"ferplus:{drawn.data}", "--list", drawn.pose, "--json", file)
     assert "every face can be read" in found.stdout
     assert json.loads(file.read_text())["splits"]["valid"]["faces"] == 60
 
 
-def test_the_doctor_fails_where_a_list_names_absent_faces(drawn, tmp_path):
+def test_data_check_fails_where_a_list_names_absent_faces(drawn, tmp_path):
     (tmp_path / "list.txt").write_text("fer9999999\n")
     found = run("data", "check", f"ferplus:{drawn.data}", "--list", tmp_path / "list.txt", status=1)
     assert "faces cannot be read, or lists name faces that are not there" in found.stderr
@@ -203,7 +203,7 @@ def test_no_command_writes_over_what_it_reads_or_what_is_not_its_own(drawn, tmp_
 
 def test_a_file_where_a_folder_is_needed_is_said_to_be_one(drawn, predictions, tmp_path):
     (tmp_path / "out").write_text("mine")
-    told = judge(drawn, tmp_path, "--predictions", predictions, status=1).stderr
+    told = run_evaluate(drawn, tmp_path, "--predictions", predictions, status=1).stderr
     assert told == f"{tmp_path / 'out'}: expected a folder, and a file stands there\n"
 
 
@@ -218,7 +218,7 @@ def test_a_name_cannot_speak_to_the_terminal(drawn, tmp_path):
     assert "\ufffd]red\ufffd.jpg: no such file" in told.stderr
 
 
-def test_faces_that_cannot_be_read_are_named_and_left_out_and_the_others_judged(tmp_path):
+def test_faces_that_cannot_be_read_are_named_and_left_out_and_the_others_evaluated(tmp_path):
     drawn = write_ferplus(tmp_path / "faces", {"train": 1, "valid": 300})
     dataset = open_dataset(f"ferplus:{drawn.data}")
     samples, _, _ = labelled(dataset, "valid", "majority")
@@ -228,7 +228,7 @@ def test_faces_that_cannot_be_read_are_named_and_left_out_and_the_others_judged(
         sample.location.path.write_bytes(b"no picture")
     model, answers = ours(tmp_path / "m.onnx"), tmp_path / "answers.csv"
     words = ("--weights", model, "--subset", f"broken={tmp_path / 'broken.txt'}", "--occlude", "--occlude-faces", 300)
-    told = judge(drawn, tmp_path, *words, "--occlude-kinds", "block", status=1)
+    told = run_evaluate(drawn, tmp_path, *words, "--occlude-kinds", "block", status=1)
     assert [line.split(": ")[0] for line in told.stderr.splitlines()] == [str(sample.location) for sample in broken]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["n"], report["excluded_reasons"]["cannot be read"]) == (len(samples) - 3, 3)
@@ -240,7 +240,7 @@ def test_faces_that_cannot_be_read_are_named_and_left_out_and_the_others_judged(
     # A table of answers needs no pixels, but it is compared on the faces that the model saw.
     told = (tmp_path / "out" / "predictions.csv").read_text()
     answers.write_text(told + "".join(f"{s.id},valid,,fear,{'0.125,' * 7}0.125\n" for s in broken))
-    judge(drawn, tmp_path, "--predictions", answers, "--against", model, status=1)
+    run_evaluate(drawn, tmp_path, "--predictions", answers, "--against", model, status=1)
     both = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (both["n"], both["comparison"]["accuracy_difference"]) == (len(samples) - 3, 0)
 
@@ -250,7 +250,7 @@ def test_a_split_without_a_readable_face_is_one_error(tmp_path):
     dataset = open_dataset(f"ferplus:{drawn.data}")
     for sample in dataset.split("valid"):
         sample.location.path.write_bytes(b"no picture")
-    told = judge(drawn, tmp_path, "--weights", ours(tmp_path / "m.onnx"), status=1).stderr
+    told = run_evaluate(drawn, tmp_path, "--weights", ours(tmp_path / "m.onnx"), status=1).stderr
     assert re.match(r"\d of \d faces cannot be read: .* and \d more\n$", told)
 
 

@@ -80,7 +80,7 @@ def test_fine_tuning_starts_from_the_shipped_weights_and_leaves_frozen_ones_alon
 
 
 @pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.stem)
-def test_no_published_experiment_chooses_its_epoch_on_the_faces_it_is_judged_on(file):
+def test_no_published_experiment_chooses_its_epoch_on_the_faces_it_is_evaluated_on(file):
     config = parse(TrainConfig, read_yaml(file), str(file))
     assert config.data.held_out or config.data.source.startswith("ferplus:")
     assert not config.data.choose_on_test

@@ -56,7 +56,7 @@ def write(path, *lines):
 
 
 @pytest.mark.parametrize("rule", ["majority", "probability"])
-def test_a_split_is_judged_on_the_faces_that_the_rule_keeps(drawn, rule):
+def test_a_split_is_evaluated_on_the_faces_that_the_rule_keeps(drawn, rule):
     labels = label(drawn.split("valid"), rule)
     found = evaluate(drawn, "valid", Told(truth(drawn, rule)), rule, replicates=50)
     assert found.whole.scores.n == labels.kept.sum()
@@ -89,7 +89,7 @@ def test_faces_come_in_batches_and_progress_tells_of_them(drawn):
     assert seen[1:] == [(n, 2 * n), (2 * n, 2 * n)]
 
 
-def test_a_subset_is_judged_alone_and_may_lie_outside_the_split(drawn, tmp_path):
+def test_a_subset_is_evaluated_alone_and_may_lie_outside_the_split(drawn, tmp_path):
     ids = [drawn.split("train")[0].id, *(sample.id for sample in drawn.split("valid")[:9])]
     faces = read_list(write(tmp_path / "list.txt", *ids))
     found = evaluate(drawn, "valid", Told(truth(drawn)), subsets={"ten": faces}, replicates=1)
@@ -99,7 +99,7 @@ def test_a_subset_is_judged_alone_and_may_lie_outside_the_split(drawn, tmp_path)
     assert found.whole.scores.n == sum(truth(drawn)[sample.id] >= 0 for sample in drawn.split("valid"))
 
 
-def test_list_labels_judge_every_face_of_the_list_once(drawn, tmp_path):
+def test_list_labels_label_every_face_of_the_list_once(drawn, tmp_path):
     ids = [sample.id for sample in drawn.split("valid")[:20]]
     lines = [f"1/{face}.jpg" for face in ids]  # the list calls all of them happy
     faces = read_list(write(tmp_path / "list.txt", *lines, lines[0]))

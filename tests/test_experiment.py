@@ -125,7 +125,7 @@ def test_of_two_processes_that_end_together_the_second_waits_and_reports_the_run
     assert json.loads((out / "experiment.json").read_text())["missing"] == []
 
 
-def test_what_is_done_is_neither_trained_nor_judged_again_unless_it_is_judged_otherwise(
+def test_what_is_done_is_neither_trained_nor_evaluated_again_unless_it_is_evaluated_otherwise(
     file, tmp_path, trained, monkeypatch
 ):
     table, out = table_of(file, seeds=[0], occlusion_faces=0), tmp_path / "runs"
@@ -194,7 +194,7 @@ def test_what_describes_no_run_is_not_done(file, tmp_path, damaged):
     assert not made.is_done({})
 
 
-def test_rows_are_not_judged_on_faces_that_they_learn(file, tmp_path):
+def test_rows_are_not_evaluated_on_faces_that_they_learn(file, tmp_path):
     with pytest.raises(ConfigError, match=r"row baseline learns train\+valid, and could not be evaluated"):
         run(table_of(file, split="valid"), tmp_path, changes=["data.train=train+valid", "data.valid=null"])
     with pytest.raises(ConfigError, match="split: say what to evaluate on"):
@@ -275,7 +275,7 @@ def test_a_network_of_a_row_that_cannot_be_built_is_refused_before_anything_is_t
     assert trained == []
 
 
-def test_no_row_starts_from_or_is_taught_by_what_has_learnt_the_faces_that_judge_it(file, tmp_path):
+def test_no_row_starts_from_or_is_taught_by_what_has_learnt_the_faces_that_evaluate_it(file, tmp_path):
     base = override(read_yaml(tmp_path / "base.yaml"), ["data.train=train+valid", "data.valid=null"])
     knows = training.train(parse(TrainConfig, base, "base"), tmp_path / "both", Console(file=io.StringIO()))
     for change in (f"initial={knows}", f"loss.teachers=[{knows}]"):
@@ -294,7 +294,7 @@ def test_another_teacher_of_the_same_name_makes_another_run_and_one_that_is_gone
     def made():
         return experiment.Run("row", 0, config, tmp_path)
 
-    (tmp_path / "run.json").write_text(json.dumps({**made().description, "evaluated": {}}))
+    (tmp_path / "run.json").write_text(json.dumps({**made().description, "benchmark": {}}))
     assert made().is_done({})
     teacher.write_bytes(b"other")
     assert not made().is_done({})

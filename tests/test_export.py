@@ -145,7 +145,7 @@ def test_the_mean_of_two_files_has_the_mean_of_their_weights_and_knows_what_both
         load_mean(paths)
 
 
-def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():
+def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_evaluated():
     model = trained()
     faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
     ids = ["a", "b", "c"]
@@ -156,7 +156,7 @@ def test_a_mirrored_face_gets_the_same_probabilities_where_both_are_judged():
     np.testing.assert_allclose(model(faces[:, :, ::-1], ids).probabilities, both, atol=1e-6)
 
 
-def test_only_faces_of_which_two_views_are_unsure_are_judged_turned_too(tmp_path):
+def test_only_faces_of_which_two_views_are_unsure_are_evaluated_turned_too(tmp_path):
     model = trained(**PLAIN)
     faces = np.random.default_rng(1).integers(0, 256, (12, 48, 48, 3), dtype=np.uint8)
     faces[::2] //= 8  # so that their features differ
@@ -184,7 +184,7 @@ def test_only_faces_of_which_two_views_are_unsure_are_judged_turned_too(tmp_path
         np.testing.assert_allclose(opened(faces[some], ids).probabilities, expected[some], atol=1e-4)
 
 
-def test_faces_with_regions_of_their_own_are_not_judged_turned(tmp_path):
+def test_faces_with_regions_of_their_own_are_not_evaluated_turned(tmp_path):
     model = trained(regions=RegionsConfig(scheme="random", count=3))
     model.views = 6
     with pytest.raises(ConfigError, match="regions that all faces share"):

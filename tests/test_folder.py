@@ -96,7 +96,7 @@ def test_a_table_names_pictures_labels_splits_and_ids(put, form):
     assert dataset.surprises == ((torn,) if form == "jsonl" else ())
 
 
-def test_faces_of_any_sizes_are_judged_each_as_it_is(tmp_path):
+def test_faces_of_any_sizes_are_evaluated_each_as_it_is(tmp_path):
     sides = {"a": 8, "b": 12, "c": 8, "d": 10}
     for name, side in sides.items():
         (tmp_path / "faces" / "fear").mkdir(parents=True, exist_ok=True)

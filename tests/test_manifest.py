@@ -226,7 +226,7 @@ def test_a_picture_for_which_there_is_no_memory_is_an_unreadable_face(tmp_path, 
 
     unreadable, _ = manifest.prepare(stills, tmp_path / "m.jsonl", 24, 3, detect)
     assert len(unreadable) == 14
-    assert unreadable[0].startswith(f"{stills.samples[0].location}: cannot be searched, or memory is short")
+    assert unreadable[0].startswith(f"{stills.samples[0].location}: cannot be processed, or memory is short")
 
 
 def test_faces_are_found_in_the_photos_of_a_folder(tmp_path):

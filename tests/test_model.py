@@ -101,7 +101,7 @@ def test_faces_may_have_different_numbers_of_regions():
 
 
 @pytest.mark.parametrize("cut", ["image", "stem", "stage1", "stage2", "stage3"])
-def test_a_face_is_judged_alone_wherever_its_regions_are_cut(cut):
+def test_a_face_is_evaluated_alone_wherever_its_regions_are_cut(cut):
     network, images = model(cut=cut, region_size=None if cut != "stem" else 32), torch.rand(3, 1, 48, 48)
     together = network(images)
     assert together.mu.shape == (3, 6)

@@ -18,7 +18,7 @@ from clips import write_clip
 from ranfer.cli import app
 from ranfer.errors import ConfigError, ImageError
 from ranfer.inputs import list_inputs
-from ranfer.predict import AHEAD, GROUP, JUDGED, ON_SHEET, predict
+from ranfer.predict import AHEAD, GROUP, IN_MODEL, ON_SHEET, predict
 from ranfer.prediction_lines import read_predictions
 from ranfer.recognize import load
 from ranfer.summary import print_summary, summarise
@@ -143,7 +143,7 @@ def test_only_a_bounded_number_of_pictures_is_under_way(weights, photos, tmp_pat
         progress=lambda done, total: ahead.append(len(searched) - done),
     )
     assert len(searched) == len(pictures)
-    assert max(ahead) <= AHEAD + JUDGED * GROUP
+    assert max(ahead) <= AHEAD + IN_MODEL * GROUP
 
 
 def test_drawing_leaves_a_picture_for_each_source_and_a_sheet(recognizer, photos, tmp_path):
@@ -188,7 +188,7 @@ def test_a_picture_for_which_there_is_no_memory_costs_one_line(weights, photos, 
     summary = predict(recognizer, [thin, photos[0]], tmp_path / "out", complain=told.append)
     assert [line.split(":")[0] for line in told] == [str(thin)]
     assert (summary.pictures, summary.failed) == (2, 1)
-    with pytest.raises(ImageError, match=rf"{thin}: cannot be searched, or memory is short"):
+    with pytest.raises(ImageError, match=rf"{thin}: cannot be processed, or memory is short"):
         recognizer(thin)
 
 
@@ -415,7 +415,7 @@ def test_a_frame_for_which_there_is_no_memory_ends_its_video_and_no_other_input(
     inputs = [photos[0], clip, photos[3]]
     summary = predict(load(weights, detect), inputs, tmp_path / "out", draw=True, fps=ALL, complain=told.append)
     (error,) = told
-    assert error.startswith("clip.avi: frame 10, at 1.00 s: cannot be searched, or memory is short")
+    assert error.startswith("clip.avi: frame 10, at 1.00 s: cannot be processed, or memory is short")
     lines = [line for line in lines_of(tmp_path / "out") if line["source"] == "clip.avi"]
     assert [line.get("frame") for line in lines] == [*(frame for frame in range(10) for _ in range(2)), None]
     assert lines[-1] == {"source": "clip.avi", "error": error}

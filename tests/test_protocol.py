@@ -40,12 +40,12 @@ def rafdb(tmp_path_factory):
     return open_dataset(f"rafdb:{write_rafdb(tmp_path_factory.mktemp('data') / 'basic', faces)}")
 
 
-def judged(dataset, split, model, **options):
+def evaluated(dataset, split, model, **options):
     return protocol(evaluate(dataset, split, model, replicates=10, **options))
 
 
 def test_a_report_names_all_that_its_figure_depends_on(rafdb):
-    found = judged(rafdb, "test", Neutral(**TRAINING))
+    found = evaluated(rafdb, "test", Neutral(**TRAINING))
     assert (found.label_rule, found.n, len(found.classes)) == ("majority", 14, 7)
     assert found.trained_on == "rafdb train, 12271 faces by the rule distribution, each face once an epoch"
     assert (found.epoch_chosen_on, found.pre_training) == ("0.1 of train, held out", "none")
@@ -53,21 +53,21 @@ def test_a_report_names_all_that_its_figure_depends_on(rafdb):
     assert found.stamps == () and found.test_time_augmentation.startswith("none")
     views = Neutral(**TRAINING)
     views.description["views"] = 2
-    assert judged(rafdb, "test", views).test_time_augmentation == "the mean over each face and its mirror image"
+    assert evaluated(rafdb, "test", views).test_time_augmentation == "the mean over each face and its mirror image"
     views.description["views"] = 6
-    assert judged(rafdb, "test", views).test_time_augmentation == (
-        "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
+    assert evaluated(rafdb, "test", views).test_time_augmentation == (
+        "the mean over each face and its mirror image, and both rotated by 8 degrees either way, "
         "except faces of which the first two views are sure"
     )
     views.description["mean_of"] = ["a/best.safetensors", "b/best.safetensors"]
     mean = "; its weights are the mean of those of a/best.safetensors, b/best.safetensors"
-    assert judged(rafdb, "test", views).trained_on == found.trained_on + mean
+    assert evaluated(rafdb, "test", views).trained_on == found.trained_on + mean
     text = found.to_markdown()
     assert "- n: 14" in text and "- classes: 7 (neutral, happiness" in text
 
 
 def test_what_a_model_file_does_not_record_is_said_to_be_unknown(rafdb):
-    found = judged(rafdb, "test", Neutral())
+    found = evaluated(rafdb, "test", Neutral())
     assert found.trained_on == found.epoch_chosen_on == found.pre_training == found.drawn_over_in_training == UNKNOWN
 
 
@@ -84,17 +84,17 @@ def test_what_a_model_file_does_not_record_is_said_to_be_unknown(rafdb):
 )
 def test_what_inflates_a_figure_is_stamped(rafdb, change, split, stamp):
     model = Neutral(**{**TRAINING, **change})
-    (found,) = judged(rafdb, split, model).stamps
+    (found,) = evaluated(rafdb, split, model).stamps
     assert found.startswith("The ") and stamp in found
-    (found,) = judged(rafdb, split, Neutral(), against=model).stamps
+    (found,) = evaluated(rafdb, split, Neutral(), against=model).stamps
     assert "The other model" in found or "of the other model was" in found
     assert stamp in found
 
 
 def test_a_test_split_of_another_size_is_compared_with_nothing(rafdb):
-    (line,) = judged(rafdb, "test", Neutral()).comparable["test"]
+    (line,) = evaluated(rafdb, "test", Neutral()).comparable["test"]
     assert line == "not comparable as it is: published figures are of 3,068 faces, this one of 14"
-    assert judged(rafdb, "train", Neutral()).comparable["train"] == ("none is known of rafdb train as a whole",)
+    assert evaluated(rafdb, "train", Neutral()).comparable["train"] == ("none is known of rafdb train as a whole",)
 
 
 def test_published_lists_are_known_by_their_faces_and_all_their_faces_are_needed(real_data, tmp_path):
@@ -102,7 +102,7 @@ def test_published_lists_are_known_by_their_faces_and_all_their_faces_are_needed
     assert LISTS[ids_hash(faces)].dataset == "affectnet" and LISTS[ids_hash(faces)].faces == len(faces.entries)
     codes = {entry.id: AFFECTNET.index(entry.expression) for entry in faces.entries}
     dataset = open_dataset(f"affectnet:{write_affectnet(tmp_path / 'a', {}, codes, flat)}")
-    (line,) = judged(dataset, "test", Neutral(), subsets={"covered": faces}).comparable["covered"]
+    (line,) = evaluated(dataset, "test", Neutral(), subsets={"covered": faces}).comparable["covered"]
     assert line.startswith("58.50 % by Wang et al. 2020 (RAN): ResNet-18, pre-trained")
     known = [read_list(file) for file in sorted((real_data / "ran_lists").glob("*.txt")) if "label" not in file.name]
     assert {ids_hash(faces) for faces in known} > LISTS.keys()

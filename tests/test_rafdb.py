@@ -61,7 +61,7 @@ def test_the_published_lists_resolve(real_data, tmp_path):
         assert compare(faces, resolve(faces, ids), labels).same == len(faces.entries)
 
 
-def test_the_doctor_shows_classes_beside_the_published_ones_and_unreadable_faces(folder):
+def test_data_check_shows_classes_beside_the_published_ones_and_unreadable_faces(folder):
     (folder / "Image" / "aligned" / "test_0001_aligned.jpg").write_bytes(b"torn")
     report = check(open_dataset(f"rafdb:{folder}"))
     assert report.splits["train"].published_expressions["happiness"] == 4772

@@ -71,7 +71,7 @@ def test_faces_of_an_expression_that_the_model_never_learnt_are_left_out(affectn
     assert (plain.whole.scores.n, plain.whole.scores.accuracy.value) == (16, 2 / 16)
 
 
-def test_two_models_are_judged_on_what_both_can_answer(affectnet, tmp_path):
+def test_two_models_are_evaluated_on_what_both_can_answer(affectnet, tmp_path):
     lines = ["id,happy,sad", *(f"{face},1,0" for face in columns(affectnet))]
     (tmp_path / "p.csv").write_text("\n".join(lines))
     file = PredictionsFile(tmp_path / "p.csv")

@@ -1,4 +1,4 @@
-"""Covered faces: the same for everybody, as much covered as is said, and judged so that a fall in accuracy shows."""
+"""Covered faces: the same for everybody, as much covered as is said, and evaluated so that a fall in accuracy shows."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ from ranfer.synthetic_occlusion import (
     write_covered,
 )
 from ranfer.vocab import Expression, Prediction
-from test_cli import judge, run
+from test_cli import run, run_evaluate
 from test_evaluate import truth
 from test_runtime import ours
 
@@ -47,7 +47,7 @@ def dataset(drawn):
 
 
 @pytest.fixture(scope="module")
-def judged(dataset):
+def evaluated(dataset):
     """All labelled faces of the split, and their labels."""
     group = evaluate(dataset, "valid", Sighted(dataset, 1.0), replicates=1).whole
     return group.samples, group.truth
@@ -68,8 +68,8 @@ class Sighted:
         return Prediction(probabilities)
 
 
-def test_a_face_is_covered_alike_in_any_company(dataset, judged):
-    samples, labels = judged
+def test_a_face_is_covered_alike_in_any_company(dataset, evaluated):
+    samples, labels = evaluated
     many = choose(dataset, samples, labels, 12)
     few = choose(dataset, samples[::-1], labels[::-1].copy(), 5)
     assert set(few.ids) < set(many.ids)  # by their ids, and not by their places
@@ -81,8 +81,8 @@ def test_a_face_is_covered_alike_in_any_company(dataset, judged):
         np.testing.assert_array_equal(one.covered[rows], other.covered)
 
 
-def test_as_much_is_covered_as_was_asked_for_or_the_report_tells_how_much(dataset, judged):
-    subjects = choose(dataset, *judged, 6)
+def test_as_much_is_covered_as_was_asked_for_or_the_report_tells_how_much(dataset, evaluated):
+    subjects = choose(dataset, *evaluated, 6)
     found = answer_covered([Sighted(dataset, 1.0)], subjects, (Kind.SURGICAL_MASK, Kind.PHONE))
     np.testing.assert_allclose(found.covered[0].mean(axis=1), SHARES, atol=0.02)
     assert found.reached[0].all()
@@ -95,8 +95,8 @@ def test_as_much_is_covered_as_was_asked_for_or_the_report_tells_how_much(datase
     assert f"[{100 * cell['covered']:.0f} %]" in synthetic_occlusion_report.section(found, ["model"], 60)
 
 
-def test_what_covers_a_grey_face_is_grey(dataset, judged):
-    grey = choose(dataset, *judged, 4)
+def test_what_covers_a_grey_face_is_grey(dataset, evaluated):
+    grey = choose(dataset, *evaluated, 4)
     assert all((cell.faces == cell.faces[..., :1]).all() for cell in cover(grey, KINDS, (0.3,)))
 
 
@@ -134,9 +134,9 @@ def test_two_models_are_compared_face_by_face_at_each_share(monkeypatch):
     assert "+75.0 (p 0.2500)" in text
 
 
-def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, judged, tmp_path):
+def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, evaluated, tmp_path):
     models = [Sighted(dataset, 0.25), Sighted(dataset, 0.6, "other")]
-    subjects = choose(dataset, *judged, 10)
+    subjects = choose(dataset, *evaluated, 10)
     done = []
     kinds = (Kind.SURGICAL_MASK, Kind.BLOCK)
     found = answer_covered(models, subjects, kinds, progress=lambda *told: done.append(told))
@@ -161,19 +161,19 @@ def test_accuracy_falls_as_more_is_covered_and_the_picture_shows_it(dataset, jud
 def test_the_command_covers_faces_where_it_is_told_to(drawn, tmp_path):
     model = ours(tmp_path / "ours.onnx")
     words = ("--occlude", "--occlude-faces", 3, "--occlude-kinds", "block,cap")
-    judge(drawn, tmp_path, "--weights", model, "--against", model, *words)
+    run_evaluate(drawn, tmp_path, "--weights", model, "--against", model, *words)
     found = json.loads((tmp_path / "out" / "report.json").read_text())["occlusion"]
     assert (found["n"], list(found["kinds"])) == (3, ["block", "cap"])
     assert found["kinds"]["cap"]["0.6"]["accuracy_difference"] == 0
 
 
-def test_a_model_that_runs_elsewhere_is_judged_by_what_it_says_of_written_pictures(drawn, dataset, tmp_path):
+def test_a_model_that_runs_elsewhere_is_evaluated_by_what_it_says_of_written_pictures(drawn, dataset, tmp_path):
     sample = ("--out", tmp_path / "covered", "--faces", 5, "--kinds", "block,surgical mask")
     assert "60 pictures of 5 faces" in run("data", "cover", f"ferplus:{drawn.data}", "--split", "valid", *sample).stdout
     about, *lines = map(json.loads, (tmp_path / "covered" / "covered.jsonl").read_text().splitlines())
     assert (about["about"]["split"], len(lines)) == ("valid", 60)
     assert lines[0].keys() == {"id", "image", "face", "kind", "share", "covered"}
-    # Elsewhere: a program that sees nothing but pictures, here the very model that is judged beside it.
+    # Elsewhere: a program that sees nothing but pictures, here the very model that is evaluated beside it.
     model = open_onnx(ours(tmp_path / "ours.onnx"))
     pictures = {line["id"]: tmp_path / "covered" / line["image"] for line in lines}
     faces = {id_: decode_image(path, id_) for id_, path in pictures.items()}
@@ -182,7 +182,7 @@ def test_a_model_that_runs_elsewhere_is_judged_by_what_it_says_of_written_pictur
     rows = [",".join([id_, *map(str, row)]) for id_, row in zip(faces, said.tolist(), strict=True)]
     (tmp_path / "p.CSV").write_text("\n".join([",".join(["id", *Expression]), *rows]))
     words = ("--weights", tmp_path / "ours.onnx", "--against", tmp_path / "p.CSV", "--occlude")
-    judge(drawn, tmp_path, *words, "--occlude-faces", 5, "--occlude-kinds", "surgical mask,block")
+    run_evaluate(drawn, tmp_path, *words, "--occlude-faces", 5, "--occlude-kinds", "surgical mask,block")
     found = json.loads((tmp_path / "out" / "report.json").read_text())["occlusion"]
     assert (found["n"], list(found["kinds"])) == (5, ["surgical mask", "block"])
     for row in found["kinds"].values():
@@ -190,7 +190,7 @@ def test_a_model_that_runs_elsewhere_is_judged_by_what_it_says_of_written_pictur
             assert (cell["accuracy"], cell["mcnemar_p"]) == (cell["other_accuracy"], 1)
     shares = [line["covered"] for line in lines if line["kind"] == "block" and line["share"] == 0.3]
     assert found["kinds"]["block"]["0.3"]["covered"] == pytest.approx(np.mean(shares), abs=1e-4)
-    more = judge(drawn, tmp_path, *words, "--occlude-faces", 6, "--occlude-kinds", "block", status=1)
+    more = run_evaluate(drawn, tmp_path, *words, "--occlude-faces", 6, "--occlude-kinds", "block", status=1)
     assert "no row for 6 of 36 faces" in more.stderr
 
 
@@ -203,8 +203,8 @@ class Rising:
         return Prediction(np.tile(np.arange(8) / 28, (len(ids), 1)))
 
 
-def test_ids_that_are_no_names_of_files_are_refused(dataset, judged, tmp_path):
-    subjects = choose(dataset, *judged, 2)
+def test_ids_that_are_no_names_of_files_are_refused(dataset, evaluated, tmp_path):
+    subjects = choose(dataset, *evaluated, 2)
     with pytest.raises(DataError, match=r"names of files, and these are not: \.\./a$"):
         write_covered(replace(subjects, ids=("../a", "b")), KINDS, tmp_path / "out", {})
     assert not (tmp_path / "out").exists()
@@ -224,8 +224,8 @@ def test_unreadable_faces_are_passed_over_and_told(tmp_path):
     assert not list((tmp_path / "out").glob(f"{first.id}*"))
 
 
-def test_covered_faces_of_a_stopped_call_are_drawn_anew_and_other_files_are_left_alone(dataset, judged, tmp_path):
-    subjects = choose(dataset, *judged, 1)
+def test_covered_faces_of_a_stopped_call_are_drawn_anew_and_other_files_are_left_alone(dataset, evaluated, tmp_path):
+    subjects = choose(dataset, *evaluated, 1)
     write_covered(subjects, (Kind.BLOCK,), tmp_path / "out", {})
     (tmp_path / "out" / "covered.jsonl").unlink()
     assert write_covered(subjects, (Kind.BLOCK,), tmp_path / "out", {}) == 6
@@ -233,8 +233,8 @@ def test_covered_faces_of_a_stopped_call_are_drawn_anew_and_other_files_are_left
         write_covered(subjects, (Kind.BLOCK,), tmp_path / "out", {})
 
 
-def test_faces_of_other_expressions_leave_the_sample(dataset, judged):
-    subjects = choose(dataset, *judged, 30)
+def test_faces_of_other_expressions_leave_the_sample(dataset, evaluated):
+    subjects = choose(dataset, *evaluated, 30)
     some = subjects.among((E.HAPPINESS, E.ANGER))
     assert set(some.truth) == {1, 4}
     assert [subjects.ids.index(id_) for id_ in some.ids] == np.flatnonzero(np.isin(subjects.truth, [1, 4])).tolist()
@@ -244,17 +244,24 @@ def test_faces_of_other_expressions_leave_the_sample(dataset, judged):
         some.among((E.CONTEMPT,))
 
 
-def test_what_cannot_be_covered_is_refused_before_any_work(drawn, dataset, judged, tmp_path):
+def test_what_cannot_be_covered_is_refused_before_any_work(drawn, dataset, evaluated, tmp_path):
     (tmp_path / "p.csv").write_text("id,expression\n")
-    told = judge(drawn, tmp_path, "--predictions", tmp_path / "p.csv", "--occlude", "--occlude-faces", 2, status=1)
+    told = run_evaluate(
+        drawn, tmp_path, "--predictions", tmp_path / "p.csv", "--occlude", "--occlude-faces", 2, status=1
+    )
     assert "p.csv: no row for 72 of 72 faces: fer" in told.stderr
     assert "ranfer data cover writes covered faces for other programs" in told.stderr
-    (expression,) = choose(dataset, *judged, 1).truth
-    first, second = [str(e) for e in E if e.column != expression and e.column in judged[1]][:2]
+    (expression,) = choose(dataset, *evaluated, 1).truth
+    first, second = [str(e) for e in E if e.column != expression and e.column in evaluated[1]][:2]
     (tmp_path / "p.csv").write_text(f"id,{first},{second}\n")
     words = ("--predictions", tmp_path / "p.csv", "--shared", "--occlude", "--occlude-faces", 1)
-    assert f"none of them is one of {first}, {second}; take more" in judge(drawn, tmp_path, *words, status=2).stderr
-    assert "there are surgical mask" in judge(drawn, tmp_path, "--occlude", "--occlude-kinds", "veil", status=2).stderr
+    assert (
+        f"none of them is one of {first}, {second}; take more" in run_evaluate(drawn, tmp_path, *words, status=2).stderr
+    )
+    assert (
+        "there are surgical mask"
+        in run_evaluate(drawn, tmp_path, "--occlude", "--occlude-kinds", "veil", status=2).stderr
+    )
     assert parse_kinds("all") == tuple(Kind)
     assert parse_kinds("") == KINDS
     assert parse_kinds("surgical-mask, hat") == (Kind.SURGICAL_MASK, Kind.HAT)  # as in names of files

@@ -569,7 +569,7 @@ def test_landmarks_go_where_the_pixels_go_and_change_sides_in_the_mirror():
     torch.testing.assert_close(moved[mirrored], found[mirrored][:, [1, 0, 2, 4, 3]], atol=0.012, rtol=0)
 
 
-def test_regions_round_landmarks_are_learnt_and_judged_without_handing_them_in(settings, faces, tmp_path):
+def test_regions_round_landmarks_are_learnt_and_evaluated_without_handing_them_in(settings, faces, tmp_path):
     best = training.train(
         settings("epochs=1", "model.regions.scheme=landmark", "model.regions.radii=[0.2]"), tmp_path / "run", quiet()
     )

@@ -32,7 +32,7 @@ def draw_over(faces: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tens
 def augment(
     images: Float[Tensor, "b c h w"], config: AugmentConfig, points: Float[Tensor, "b 5 2"] | None = None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b 5 2"] | None]:
-    """Flip, turn, scale and shift, change of light, erased rectangle; images in [0, 1] before and after.
+    """Flip, rotate, scale and shift, change of light, erased rectangle; images in [0, 1] before and after.
 
     Landmarks, in fractions of the face, go where the face goes.
     """

@@ -24,7 +24,7 @@ def progress_bars(console: Console) -> progress.Progress:
 
 @contextmanager
 def showing(console: Console) -> Iterator[Callable[[str], Progress]]:
-    """Bars for what is done in the meantime, by what they are to be called."""
+    """Bars while a block runs: the name of a bar gives the :data:`ranfer.vocab.Progress` that moves it."""
     with progress_bars(console) as bars:
 
         def bar(what: str) -> Progress:

@@ -268,7 +268,7 @@ class ExperimentConfig(Settings):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
     references: tuple[str, ...] = Field(min_length=1)  # rows that all others are compared with
     split: str | None = None  # to evaluate on; None: data.valid
-    subsets: dict[str, Path] = {}  # lists of faces to evaluate apart
+    subsets: dict[str, Path] = {}  # lists of faces to evaluate separately
     occlusion_faces: int = Field(400, ge=0)  # faces of the split to draw things over; 0: none
 
     @model_validator(mode="after")

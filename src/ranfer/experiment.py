@@ -32,7 +32,7 @@ from ranfer.evaluate import evaluate, write_predictions
 from ranfer.experiment_report import Group, Row, Table, write_report
 from ranfer.files import atomic_path, locked, write_text
 from ranfer.provenance import file_hash
-from ranfer.synthetic_occlusion import KINDS, SHARES, Covered, Subjects, answer_covered, cover, prepare
+from ranfer.synthetic_occlusion import KINDS, SHARES, Covered, Subjects, answer_covered, cover, prepare_subjects
 from ranfer.train import BEST, train
 from ranfer.training_faces import divide
 from ranfer.training_record import has_learnt
@@ -61,15 +61,15 @@ class Run:
         files = {str(path): file_hash(path) for path in known if path.exists()}
         return {"config": self.config.model_dump(mode="json"), **start, "files": files}
 
-    def is_done(self, evaluated: Mapping[str, Any]) -> bool:
-        """Whether it was trained with these settings, and evaluated by what ``evaluated`` describes."""
+    def is_done(self, benchmark: Mapping[str, Any]) -> bool:
+        """Whether it was trained with these settings, and evaluated on what ``benchmark`` describes."""
         try:
             about = json.loads((self.folder / DONE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return False
         except ValueError as error:
             raise DataError(f"{self.folder / DONE}: damaged; remove it to evaluate this run again ({error})") from error
-        return bool(_without_gone_files(about) == {**self.description, "evaluated": evaluated})
+        return bool(_without_gone_files(about) == {**self.description, "benchmark": benchmark})
 
 
 def _without_gone_files(about: Any) -> Any:
@@ -147,15 +147,15 @@ def run_table(
     runs = _runs(table, configs, out)
     benchmark = _benchmark(table, runs[0].config)
     _require_unknown(configs, benchmark)
-    evaluated = benchmark.describe()
+    described = benchmark.describe()
     failed = False
     for number, run in enumerate(runs, start=1):
-        if run.is_done(evaluated) or (only and run.row not in only):
+        if run.is_done(described) or (only and run.row not in only):
             continue
         console.rule(f"{number} of {len(runs)}: {run.row}, seed {run.seed}, epochs: {run.config.epochs}")
         torch.compiler.reset()  # it would give up on one network after eight others
         try:
-            if run.start is not None and not run.start.is_done(evaluated):  # another process may be at it still
+            if run.start is not None and not run.start.is_done(described):  # another process may be at it still
                 raise ConfigError(f"it starts from row {run.start.row}, seed {run.seed}, which is not done")
             train(run.config, run.folder, console, resume=True)
             evaluate_run(run, benchmark, console)
@@ -163,10 +163,10 @@ def run_table(
             complain(f"{run.row}, seed {run.seed}: {' '.join(str(error).split())}")
             failed = True
         else:
-            write_text(run.folder / DONE, json.dumps({**run.description, "evaluated": evaluated}, indent=2) + "\n")
+            write_text(run.folder / DONE, json.dumps({**run.description, "benchmark": described}, indent=2) + "\n")
     out.mkdir(parents=True, exist_ok=True)
     with _waiting_for(out):  # processes that share a table may end together: the last one reports the runs of all
-        done = [run for run in runs if run.is_done(evaluated)]
+        done = [run for run in runs if run.is_done(described)]
         if not done:
             raise DataError(f"{out}: no run of this table is done with these settings; there is nothing to compare")
         write_report(_collect(table, configs, runs, done, benchmark, changes), report or out, command)
@@ -272,7 +272,7 @@ def _benchmark(table: ExperimentConfig, config: TrainConfig) -> Benchmark:
         resolve(faces, [sample.id for sample in dataset.samples])  # refused now, and not after hours of training
     subjects = None
     if table.occlusion_faces:
-        subjects = prepare(dataset, split, RULE, table.occlusion_faces)
+        subjects = prepare_subjects(dataset, split, RULE, table.occlusion_faces)
     return Benchmark(dataset, split, lists, subjects)
 
 

@@ -36,7 +36,7 @@ TURNS = {  # what undoes each orientation of EXIF
 
 
 def decode_image(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """The first frame of a picture as RGB, turned upright by its EXIF tag; ``name`` is what errors call it.
+    """The first frame of a picture as RGB, rotated upright by its EXIF tag; ``name`` is what errors call it.
 
     Transparent pixels are laid on white. 16-bit and float greys are scaled to their own range of 0 to 255.
 
@@ -99,7 +99,7 @@ def processing(name: str) -> Iterator[None]:
         yield
     except (MemoryError, cv2.error) as error:  # OpenCV has an error of its own where memory is short
         reason = " ".join(str(error).split()) or "out of memory"
-        raise ImageError(f"{name}: cannot be searched, or memory is short ({reason})") from error
+        raise ImageError(f"{name}: cannot be processed, or memory is short ({reason})") from error
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -85,7 +85,7 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
-def estimate(
+def bootstrapped(
     table: Float[np.ndarray, "n k"],
     statistic: Callable[[Float[np.ndarray, "r k"]], Float[np.ndarray, " r"]],
     replicates: int = REPLICATES,
@@ -105,7 +105,7 @@ def mean(values: Float[np.ndarray, " n"], replicates: int = REPLICATES, seed: in
     (0.9, True)
     """
     n = len(values)
-    return estimate(values[:, None], lambda sums: sums[:, 0] / n, replicates, seed)
+    return bootstrapped(values[:, None], lambda sums: sums[:, 0] / n, replicates, seed)
 
 
 def bootstrap_runs(values: Float[np.ndarray, "s n"], replicates: int = REPLICATES, seed: int = SEED) -> Interval:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from ranfer.intervals import REPLICATES, Estimate, bootstrap, estimate, mcnemar, mean, paired_difference, share
+from ranfer.intervals import REPLICATES, Estimate, bootstrap, bootstrapped, mcnemar, mean, paired_difference, share
 
 BINS = 15  # of equal width, for calibration
 CLIP = 1e-7  # least probability that log loss believes: about float32's resolution near 1
@@ -204,7 +204,7 @@ def score(
     hits, cells = np.diagonal(matrix), confusion_table(truth, predicted, classes)
 
     def over_matrices(statistic: Callable[..., Float[np.ndarray, "*r"]]) -> Estimate:
-        return estimate(cells, lambda sums: statistic(sums.reshape(-1, classes, classes)), replicates)
+        return bootstrapped(cells, lambda sums: statistic(sums.reshape(-1, classes, classes)), replicates)
 
     log_loss = calibration = table = None
     if probabilities is not None:
@@ -264,7 +264,7 @@ def compare(
         accuracy_difference=Estimate(
             (only_first - only_other) / n if n else float("nan"), paired_difference(only_first, only_other, n)
         ),
-        macro_f1_difference=estimate(cells, f1_difference, replicates),
+        macro_f1_difference=bootstrapped(cells, f1_difference, replicates),
     )
 
 

@@ -180,7 +180,7 @@ class RAN(nn.Module):
             raise ConfigError(f"expected 1, 2 or 6 views of a face, got {views}")
         if views == 6 and self.boxes is None:
             raise ConfigError(
-                "turned views need regions that all faces share: those of one face would have to turn with it"
+                "rotated views need regions that all faces share: those of one face would have to rotate with it"
             )
 
     def _with_rotated_views(

@@ -29,10 +29,9 @@ from ranfer.video import ALL, FPS, Frame, announced, frames, is_video, write_vid
 from ranfer.vocab import Progress, silent
 
 GROUP = 8  # pictures whose faces go through the model together
-AHEAD = (
-    GROUP  # pictures that may be searched before their group is there; with those of CLASSIFIED they bound the memory
-)
-CLASSIFIED = 2  # groups that may be with the model at once
+# Pictures that may be searched before their group is there; with those of IN_MODEL they bound the memory.
+AHEAD = GROUP
+IN_MODEL = 2  # groups that may be with the model at once
 WORKERS = 8  # pictures that are searched at once, at most: each takes some hundred megabytes for it
 ON_SHEET = 48  # pictures at most
 
@@ -110,7 +109,7 @@ def predict(
             def classify(group: list[_Looked]) -> tuple[list[_Looked], list[list[Face]]]:
                 return group, recognizer.classify([one.found for one in group])
 
-            for group, faces in _ahead(pool, classify, groups, CLASSIFIED):
+            for group, faces in _ahead(pool, classify, groups, IN_MODEL):
                 if draw:
                     list(pool.map(lambda one, its_faces: _draw(one, its_faces, folder), group, faces))
                 for (view, *_), its_faces in zip(group, faces, strict=True):

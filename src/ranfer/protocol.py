@@ -115,7 +115,7 @@ class Protocol:
 def _augmentation(source: Mapping[str, Any]) -> str:
     views = {
         2: "the mean over each face and its mirror image",
-        6: "the mean over each face and its mirror image, and both turned by 8 degrees either way, "
+        6: "the mean over each face and its mirror image, and both rotated by 8 degrees either way, "
         "except faces of which the first two views are sure",
     }
     return views.get(source.get("views", 1), "none: each face is seen once")
@@ -156,7 +156,7 @@ def _stamps(evaluation: Evaluation) -> Iterator[str]:
     groups = {split: evaluation.whole, **evaluation.subsets}
     for who, source in (("model", evaluation.source), ("other model", evaluation.against or {})):
         training = recorded(source)
-        chosen = training.get("epoch_chosen_on", "").split("; ")
+        chosen = (training.get("epoch_chosen_on") or "").split("; ")
         if "test" in chosen:
             yield f"The epoch of the {who} was chosen on the test split, which inflates every figure on it."
         elif training.get("dataset") == origin and split in chosen:

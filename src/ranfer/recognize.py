@@ -82,8 +82,8 @@ class Face:
     def corners(self) -> tuple[Point, Point, Point, Point]:
         """The square of the picture that became the aligned face: its corners clockwise, from the face's upper left.
 
-        A face without landmarks is not turned; its square holds its box. With the detector ``none`` the face is the
-        whole picture, square or not: such a box begins at (0, 0), and its score is 1.
+        The square of a face without landmarks is not rotated, and holds its box. With the detector ``none`` the face is
+        the whole picture, square or not: such a box begins at (0, 0), and its score is 1.
         """
         left, top, right, bottom = self.box
         if self.landmarks is None and (left, top, self.score) == (0, 0, 1):
@@ -161,10 +161,9 @@ class Recognizer:
         detect = open_detector(detector, threads) if isinstance(detector, str) else detector
         self._open: _Parts | None = _Parts(model, AttributeModel(threads=threads), detect)
         self._features = features
-        if features:
-            self.classify(
-                [[Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))]]
-            )  # or raise
+        if features:  # or raise
+            tiny = Found(Detection((0.0, 0.0, 1.0, 1.0), 1.0), np.zeros((1, 1, 3), dtype=np.uint8))
+            self.classify([[tiny]])
 
     def __reduce__(self) -> tuple[type[Recognizer], tuple[Any, ...]]:
         return Recognizer, self._arguments
@@ -297,7 +296,7 @@ class Recognizer:
             reason="; ".join(reasons) or None,
             yaw=pose.yaw,
             pitch=pose.pitch,
-            roll=(pose.roll + find_frame(detection).roll + 180) % 360 - 180,  # alignment turned the face back
+            roll=(pose.roll + find_frame(detection).roll + 180) % 360 - 180,  # alignment rotated the face back
             occlusion=occlusion,
             feature=self._feature(said, row) if self._features else None,
         )

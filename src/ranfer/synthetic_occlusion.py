@@ -121,7 +121,7 @@ class OcclusionResult:
         return np.asarray((self.predicted[:, rows] == self.truth).mean(axis=1))
 
 
-def prepare(
+def prepare_subjects(
     dataset: Dataset,
     split: str,
     rule: str,

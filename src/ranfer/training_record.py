@@ -74,7 +74,7 @@ def record_of_mean(descriptions: Sequence[Mapping[str, Any]]) -> TrainingRecord:
     merged = cast(TrainingRecord, dict(records[-1]))
     if known := sorted({learnt for description in descriptions for learnt in learnt_by(description)}):
         merged["known"] = known
-    if chosen := dict.fromkeys(record["epoch_chosen_on"] for record in records if "epoch_chosen_on" in record):
+    if chosen := dict.fromkeys(one for record in records if (one := record.get("epoch_chosen_on"))):
         merged["epoch_chosen_on"] = "; ".join(chosen)
     return merged
 

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from ranfer.bars import showing
 from ranfer.cli.annotate import annotate
-from ranfer.cli.console import Backbone, Commands, File, err, out, progress_bars, stoppable
+from ranfer.cli.console import Backbone, Commands, File, err, out, stoppable
 from ranfer.cli.data import data
 from ranfer.cli.evaluate import evaluate
 from ranfer.errors import ConfigError
@@ -92,7 +93,7 @@ def predict(
     # Pictures are searched side by side, a thread each.
     recognizer = load(weights, detector, classes=classes, features=features, threads=1)
     stopped = f"stopped; what is done lies in {folder}, and the same command goes on from there"
-    with stoppable(stopped), progress_bars() as bar:
+    with stoppable(stopped), showing(err) as bar:
         summary = predict(
             recognizer,
             listing.files,
@@ -212,7 +213,7 @@ def export(
         round_weights(trained.model)  # before calibration, which is to be that of the weights in the file
     fitted = None
     if data is not None:
-        with progress_bars() as bar:
+        with showing(err) as bar:
             fitted = calibrate(trained.on_best_device(), data, split, bar("calibrating"))
     elif calibrate_as is not None:
         fitted = calibration_of(calibrate_as, trained.description["model"], views)

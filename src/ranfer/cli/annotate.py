@@ -12,7 +12,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Data, File, LabelRule, err, out, progress_bars, stoppable, tell_unreadable
+from ranfer.bars import showing
+from ranfer.cli.console import Data, File, LabelRule, err, out, stoppable, tell_unreadable
 from ranfer.errors import ConfigError
 from ranfer.extras import need_extra
 
@@ -47,7 +48,7 @@ def auto(
     if dataset.path.is_dir() and file.resolve().is_relative_to(dataset.path.resolve()):
         raise ConfigError(f"--out {file}: is inside the dataset, where its plot could count as a face; choose another")
     stopped = f"stopped; finished faces are in {file}, and the same command resumes"
-    with stoppable(stopped), progress_bars() as bar:
+    with stoppable(stopped), showing(err) as bar:
         found = estimate(dataset, split, file, AttributeModel(), progress=bar("faces"))
     out.print(f"{len(found.records):,} faces in {file}", markup=False, soft_wrap=True)
     if find_spec("matplotlib") is not None and found.records:
@@ -221,7 +222,7 @@ def agreement(
     if gold is not None and data is not None:
         listed = open_source(gold, open_dataset(data), about["split"]).faces
         known = {face.sample.id: face.attributes for face in listed}
-    with progress_bars() as bar:
+    with showing(err) as bar:
         found = measure(answers, questions, replicates, bar("coefficients"))
     right = measure_gold(answers, questions, known)
     write_agreement(folder / "agreement.json", about, found, right)

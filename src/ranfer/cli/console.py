@@ -1,9 +1,9 @@
-"""What all commands share: the two streams, progress bars, and one line for whatever is refused or stopped."""
+"""What all commands share: the two streams, and one line for whatever is refused or stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,9 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from ranfer.bars import showing
 from ranfer.errors import ConfigError, RanferError
-from ranfer.vocab import Progress
 
 # Names of files may hold anything, escapes that recolour a terminal or worse among them; lines and tabs stay.
 _CONTROL = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -76,8 +74,3 @@ def stoppable(line: str) -> Iterator[None]:
     except KeyboardInterrupt:
         err.print(line, markup=False)
         raise typer.Exit(130) from None
-
-
-def progress_bars() -> AbstractContextManager[Callable[[str], Progress]]:
-    """Bars on standard error, where that is a terminal, by what they are to be called."""
-    return showing(err)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ranfer.cli.console import File, LabelRule, err, out, progress_bars, stoppable, tell_unreadable
+from ranfer.bars import showing
+from ranfer.cli.console import File, LabelRule, err, out, stoppable, tell_unreadable
 
 data = typer.Typer(no_args_is_help=True, help="Check and prepare datasets, and write faces with synthetic occlusion.")
 
@@ -38,7 +39,7 @@ def data_check(
     refuse_overwriting_data(filter(None, (file, page, originals)), opened, lists or [])
     if opened.cache is not None:
         verify(opened.path)
-    with progress_bars() as bar:
+    with showing(err) as bar:
         report = check(opened, [read_list(path) for path in lists or []], bar("faces"))
     print_report(report, out)
     if file is not None:
@@ -76,7 +77,7 @@ def data_prepare(
     opened = open_dataset(dataset)
     find |= opened.stills
     stopped = f"stopped; what is done lies beside {file}, and the same command goes on there"
-    with stoppable(stopped), progress_bars() as bar:
+    with stoppable(stopped), showing(err) as bar:
         detector = open_detector("ranfer", threads=1) if find else None
         unreadable, missed = prepare(opened, file, size, 1 if grey else 3, detector, bar("faces"))
     found = f", {missed:,} of them without a face that was found" if find else ""
@@ -104,9 +105,9 @@ def data_cover(
 
     chosen = synthetic_occlusion.parse_kinds(kinds)
     opened = open_dataset(dataset)
-    subjects = synthetic_occlusion.prepare(opened, split, label_rule, faces)
+    subjects = synthetic_occlusion.prepare_subjects(opened, split, label_rule, faces)
     about = {"data": dataset, "split": split, "label_rule": label_rule}
-    with progress_bars() as bar:
+    with showing(err) as bar:
         count = synthetic_occlusion.write_covered(subjects, chosen, folder, about, bar("pictures"))
     out.print(f"{folder}: {count:,} pictures of {len(subjects.ids):,} faces", markup=False, soft_wrap=True)
     tell_unreadable(subjects.unreadable)

@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ranfer.cli.console import Backbone, Data, File, LabelRule, out, progress_bars, tell_unreadable
+from ranfer.bars import showing
+from ranfer.cli.console import Backbone, Data, File, LabelRule, err, out, tell_unreadable
 from ranfer.errors import ConfigError
 from ranfer.extras import need_extra
 from ranfer.shared import Shared
@@ -112,8 +113,10 @@ def evaluate(
         raise ConfigError("--labels and --preprocess belong to an ONNX file that ranfer did not export; there is none")
     subjects = covered = None
     if occlude:
-        subjects = synthetic_occlusion.prepare(dataset, split, label_rule, occlude_faces, kinds, models, only_shared)
-    with progress_bars() as bar:
+        subjects = synthetic_occlusion.prepare_subjects(
+            dataset, split, label_rule, occlude_faces, kinds, models, only_shared
+        )
+    with showing(err) as bar:
         evaluation = evaluate(
             dataset,
             split,

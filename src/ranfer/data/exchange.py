@@ -20,7 +20,7 @@ from ranfer.files import write_text
 Writers = dict[Path, Callable[[Path], list[str] | None]]
 
 
-class Source(NamedTuple):
+class SubsetSource(NamedTuple):
     """What a file told: the faces with their attributes, and the subsets that they make."""
 
     path: Path
@@ -37,7 +37,7 @@ def open_source(
     split: str,
     thresholds: Mapping[str, float] | None = None,
     label_rule: str = "majority",
-) -> Source:
+) -> SubsetSource:
     """The faces of a JSONL of attributes or of Label Studio's JSON, and their subsets; or a list or manifest as it is.
 
     A list or manifest is one subset, with faces of any split.
@@ -52,11 +52,13 @@ def open_source(
         faces = read_list(path)
         if not faces.attributes:
             subset = subset_of_list(dataset, faces, label_rule)
-            return Source(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
+            return SubsetSource(path, dataset, subset.faces, [subset], subset.source, faces.surprises)
         attributes = read_attributes(path)
     labelled = label_faces(dataset, split, attributes, label_rule)
     subsets = make_subsets(dataset, split, attributes, labelled, thresholds, label_rule)
-    return Source(path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)])
+    return SubsetSource(
+        path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)]
+    )
 
 
 def _unread(attributes: AttributesFile) -> list[str]:
@@ -76,7 +78,7 @@ def check_formats(names: Sequence[str]) -> None:
 
 
 def export_subsets(
-    found: Source, folder: Path, formats: Sequence[str], surprises: list[str] | None = None
+    found: SubsetSource, folder: Path, formats: Sequence[str], surprises: list[str] | None = None
 ) -> list[Path]:
     """Write the subsets in each of the formats; gives the files, each of which appears by rename.
 
@@ -107,30 +109,30 @@ def export_subsets(
     return list(writers)
 
 
-def _manifest(found: Source, folder: Path) -> Writers:
+def _manifest(found: SubsetSource, folder: Path) -> Writers:
     return {folder / f"{subset.name}.jsonl": partial(write_manifest, subset) for subset in found.subsets}
 
 
-def _lists(found: Source, folder: Path) -> Writers:
+def _lists(found: SubsetSource, folder: Path) -> Writers:
     return {folder / f"{subset.name}.txt": partial(write_list, subset) for subset in found.subsets}
 
 
-def _csv(found: Source, folder: Path) -> Writers:
+def _csv(found: SubsetSource, folder: Path) -> Writers:
     return {folder / "faces.csv": partial(write_csv, found.faces, found.subsets)}
 
 
-def _coco(found: Source, folder: Path) -> Writers:
+def _coco(found: SubsetSource, folder: Path) -> Writers:
     return {folder / "coco.json": partial(write_coco, found.dataset, found.faces, found.subsets)}
 
 
-def _labelstudio(found: Source, folder: Path) -> Writers:
+def _labelstudio(found: SubsetSource, folder: Path) -> Writers:
     return {
         folder / "labelstudio.json": partial(write_labelstudio, found.dataset, found.faces),
         folder / "labelstudio.xml": lambda path: write_text(path, CONFIG),
     }
 
 
-def _attributes(found: Source, folder: Path) -> Writers:
+def _attributes(found: SubsetSource, folder: Path) -> Writers:
     records = {face.sample.id: face.attributes for face in found.faces}
     file = folder / "attributes.jsonl"
     return {
@@ -139,7 +141,7 @@ def _attributes(found: Source, folder: Path) -> Writers:
     }
 
 
-FORMATS: Mapping[str, Callable[[Source, Path], Writers]] = {
+FORMATS: Mapping[str, Callable[[SubsetSource, Path], Writers]] = {
     "manifest": _manifest,
     "lists": _lists,
     "csv": _csv,

@@ -26,7 +26,7 @@ DETAIL = 1.5
 class Frame(NamedTuple):
     """The square of a picture that becomes the aligned face.
 
-    x, y: its centre in pixels; side: in pixels; roll: by how many degrees it is turned clockwise, as seen.
+    x, y: its centre in pixels; side: in pixels; roll: by how many degrees it is rotated clockwise, as seen.
     """
 
     x: float

@@ -33,10 +33,10 @@ OFF, SIDES = 0.5, (-0.8, 0.4)  # how far from a candidate, in sides of it, and h
 class Cascade:
     """The faces that MTCNN accepts among the hopeful candidates, and those of which the candidate network is sure.
 
-    Of a face that is turned to a side, the candidate network's frame replaces MTCNN's box and landmarks. Thread-safe.
+    For a face that is turned to a side, the candidate network's frame replaces MTCNN's box and landmarks. Thread-safe.
 
     Args:
-        mtcnn: proposes candidates, and refines the hopeful ones.
+        mtcnn: proposes candidates, and verifies the hopeful ones.
         threads: of the network; None leaves their number to the runtime.
 
     Raises:
@@ -58,7 +58,7 @@ class Cascade:
         small, zoom = shrink_to(image, self._mtcnn.max_pixels)
         candidates = self._mtcnn.propose(small)
         hopeful, sure = self.score(small, candidates)
-        known = self._mtcnn.refine(small, candidates[hopeful])
+        known = self._mtcnn.verify(small, candidates[hopeful])
         turned = [face for face in sure if face.landmarks is None]
         known = [face for face in known if not any(same_face(face, other) for other in turned)]
         new = [face for face in sure if not any(same_face(face, other) for other in known)]

@@ -26,10 +26,10 @@ SURE_ROTATED = 0.95  # score that a candidate must pass where it is seen rotated
 class MTCNN:
     """The cascade of Zhang et al. (2016); call it on an RGB picture, from any number of threads at once.
 
-    The first network is fairly blind to turns, the others are not: they see its candidates in the picture as it is
+    The first network is fairly blind to rotation, the others are not: they see its candidates in the picture as it is
     and rotated by 30 degrees either way, and the best of a face's three scores counts. Further departures from the
-    original: O-Net's threshold is 0.7 instead of 0.8 (more rotated faces), crops are resampled
-    by area, and suppression is greedy as in the paper (the ``mtcnn`` distribution lets suppressed boxes suppress).
+    original: O-Net's threshold is 0.7 instead of 0.8 (it finds more rotated faces), crops are resampled by area, and
+    suppression is greedy as in the paper (the ``mtcnn`` distribution lets suppressed boxes suppress).
 
     Args:
         min_face: side of the smallest face to find, in pixels, 12 or more.
@@ -67,22 +67,22 @@ class MTCNN:
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> list[Detection]:
         """The faces of an RGB picture, best first; a picture that is too small for any has none."""
         small, zoom = shrink_to(image, self.max_pixels)
-        return [face.zoomed(zoom) for face in self.refine(small, self.propose(small))]
+        return [face.zoomed(zoom) for face in self.verify(small, self.propose(small))]
 
-    def refine(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
+    def verify(self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"]) -> list[Detection]:
         """Which candidates are faces, by R-Net and O-Net; best first."""
         if len(candidates) == 0:
             return []
         # A long strip, rotated, would be mostly margin.
         angles = [angle for angle in ANGLES if math.prod(_rotation(image.shape[:2], angle)[1]) <= 3 * self.max_pixels]
-        passes = [self._refine_rotated(image, candidates, angle) for angle in angles]
+        passes = [self._verify_rotated(image, candidates, angle) for angle in angles]
         boxes, scores, points = (np.concatenate(parts) for parts in zip(*passes, strict=True))
         return [
             Detection(tuple(boxes[i].tolist()), float(scores[i]), points[i])
             for i in suppress(boxes, scores, 0.5, nested=True)
         ]
 
-    def _refine_rotated(
+    def _verify_rotated(
         self, image: UInt8[np.ndarray, "h w 3"], candidates: Float[np.ndarray, "n 4"], angle: float
     ) -> tuple[Float[np.ndarray, "m 4"], Float[np.ndarray, " m"], Float[np.ndarray, "m 5 2"]]:
         """R-Net and O-Net on the picture rotated by an angle; what they find, in pixels of the picture as it is."""

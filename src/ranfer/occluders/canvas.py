@@ -119,7 +119,7 @@ def shifted(points: Points, x: float, y: float) -> Points:
     return np.asarray(points + np.array([x, y]))
 
 
-def turned(points: Points, degrees: float, about: tuple[float, float]) -> Points:
-    """Points turned clockwise, as seen, about one of them."""
+def rotated(points: Points, degrees: float, about: tuple[float, float]) -> Points:
+    """Points rotated clockwise, as seen, about one of them."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return np.asarray((points - about) @ np.array([[cos, sin], [-sin, cos]]) + about)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranfer.occluders.canvas import Canvas, Colour, Place, arc, curve, shifted, turned
+from ranfer.occluders.canvas import Canvas, Colour, Place, arc, curve, rotated, shifted
 from ranfer.occluders.look import Look, shade, side_of
 
 
@@ -76,17 +76,17 @@ def phone(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     body = look.tone(rng.choice([0.02, 0.05, 0.15, 0.5, 0.9]))
     wide, high = rng.uniform(0.1, 0.14), rng.uniform(0.24, 0.32)
     _limb(pen, skin, (x + side * 0.2, y + 0.9), (x + side * 0.1, y + 0.2), 0.28)
-    pen.area(turned(arc(x, y, wide, high, square=0.28), turn, about), shade(body, 0.7))
-    pen.area(turned(arc(x, y, wide * 0.9, high * 0.95, square=0.28), turn, about), body)
+    pen.area(rotated(arc(x, y, wide, high, square=0.28), turn, about), shade(body, 0.7))
+    pen.area(rotated(arc(x, y, wide * 0.9, high * 0.95, square=0.28), turn, about), body)
     if rng.random() < 0.5:
-        pen.area(turned(arc(x, y - high * 0.7, 0.025, 0.025), turn, about), look.tone(0.02))
+        pen.area(rotated(arc(x, y - high * 0.7, 0.025, 0.025), turn, about), look.tone(0.02))
     glint = np.array([(x - wide * 0.5, y - high * 0.8), (x - wide * 0.5, y + high * 0.3)])
-    pen.line(turned(glint, turn, about), 0.015, shade(body, 1.5))
+    pen.line(rotated(glint, turn, about), 0.015, shade(body, 1.5))
     for i in range(4):
         root = np.array(
             [(x + side * wide * 1.3, y + 0.12 - 0.085 * i + 0.1), (x - side * wide * 0.1, y + 0.1 - 0.085 * i)]
         )
-        root = turned(root, turn, about)
+        root = rotated(root, turn, about)
         _finger(pen, skin, tuple(root[0]), tuple(root[1]), 0.09)
 
 
@@ -102,12 +102,12 @@ def cup(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     taper, turn = rng.uniform(0.65, 1.0), rng.uniform(-15, 15)
     about = (x, top)
     body = np.vstack([[(x - wide, top), (x + wide, top)], arc(x, top + high, wide * taper, 0.05, 0.0, 180.0)])
-    pen.area(turned(body, turn, about), colour)
+    pen.area(rotated(body, turn, about), colour)
     for at, light in ((-0.7, 0.7), (-0.35, 1.15), (0.75, 0.75)):
         line = np.array([(x + wide * at, top + 0.03), (x + wide * at * taper, top + high)])
-        pen.line(turned(line, turn, about), wide * 0.3, shade(colour, light))
-    pen.area(turned(arc(x, top, wide, 0.035), turn, about), shade(colour, rng.uniform(0.5, 1.2)))
-    pen.line(turned(arc(x, top, wide, 0.035), turn, about), 0.014, shade(colour, 1.2), closed=True)
+        pen.line(rotated(line, turn, about), wide * 0.3, shade(colour, light))
+    pen.area(rotated(arc(x, top, wide, 0.035), turn, about), shade(colour, rng.uniform(0.5, 1.2)))
+    pen.line(rotated(arc(x, top, wide, 0.035), turn, about), 0.014, shade(colour, 1.2), closed=True)
     if rng.random() < 0.75:
         skin = look.skin_of(rng)
         _limb(pen, skin, (x + side * 0.5, top + high + 0.4), (x + side * wide * 1.1, top + high * 0.7), 0.26)
@@ -185,13 +185,13 @@ def _limb(pen: Canvas, skin: Colour, start: Place, end: Place, width: float) -> 
 def _fist(pen: Canvas, rng: np.random.Generator, skin: Colour, at: Place, size: float, turn: float) -> None:
     """A closed hand seen from its knuckles."""
     x, y = at
-    pen.area(turned(arc(x, y, size * 0.8, size * 0.62, square=0.75), turn, at), shade(skin, 0.8))
-    pen.area(turned(arc(x, y, size * 0.74, size * 0.56, square=0.75), turn, at), shade(skin, 0.95))
+    pen.area(rotated(arc(x, y, size * 0.8, size * 0.62, square=0.75), turn, at), shade(skin, 0.8))
+    pen.area(rotated(arc(x, y, size * 0.74, size * 0.56, square=0.75), turn, at), shade(skin, 0.95))
     for i in range(4):
         left = x + (i - 1.5) * size * 0.36
-        bone = turned(np.array([(left, y - size * 0.42), (left, y + size * 0.05)]), turn, at)
+        bone = rotated(np.array([(left, y - size * 0.42), (left, y + size * 0.05)]), turn, at)
         pen.line(bone, size * 0.4, shade(skin, 0.7))
         pen.line(bone, size * 0.32, shade(skin, rng.uniform(0.94, 1.06)))
-    thumb = turned(np.array([(x - size * 0.55, y + size * 0.35), (x + size * 0.25, y + size * 0.18)]), turn, at)
+    thumb = rotated(np.array([(x - size * 0.55, y + size * 0.35), (x + size * 0.25, y + size * 0.18)]), turn, at)
     pen.line(thumb, size * 0.36, shade(skin, 0.74))
     pen.line(thumb, size * 0.29, shade(skin, 1.0))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranfer.occluders.canvas import Canvas, arc, turned
+from ranfer.occluders.canvas import Canvas, arc, rotated
 from ranfer.occluders.look import Look
 
 _LETTERS = list("abcdefghiklmnoprstuvwxyzABCDEFGHKLMNOPRSTUVW0123456789.@ ")
@@ -30,4 +30,4 @@ def block(pen: Canvas, rng: np.random.Generator, look: Look) -> None:
     shape = np.array([(1 - x, 1 - y), (x, 1 - y), (x, y), (1 - x, y)])
     if rng.random() < 0.3:
         shape = arc(0.5, 0.5, across, down)
-    pen.area(turned(shape, rng.uniform(-30, 30), (0.5, 0.5)), look.cloth(rng))
+    pen.area(rotated(shape, rng.uniform(-30, 30), (0.5, 0.5)), look.cloth(rng))
