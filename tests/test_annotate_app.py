@@ -448,7 +448,7 @@ def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
         ("anna", 4, 1.0),
         ("ben", 4, 1.0),
     ]
-    assert "Krippendorff's alpha" in found.stdout and "right on gold" in found.stdout
+    assert "Krippendorff's alpha" in found.stdout and "correct on gold" in found.stdout
     assert (tmp_path / "out" / "agreement.png").stat().st_size > 5000
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import ranfer.data
 from ranfer.bars import showing
-from ranfer.cli import app
+from ranfer.cli import app, main
 from ranfer.data import open_dataset
 from ranfer.data.drawn import write_ferplus
 from ranfer.evaluate import labelled
@@ -84,11 +84,12 @@ def test_without_a_model_that_of_the_package_is_evaluated(drawn, tmp_path):
     ("words", "message"),
     [
         (("--predictions", "p.csv", "--weights", "w"), "only one of"),
-        (("--predictions", "p.csv", "--labels", "sad"), "belong to an ONNX file that ranfer did not export"),
+        (("--predictions", "p.csv", "--labels", "sad"), "are for ONNX files of other programs"),
         (("--predictions", "p.csv", "--subset", "covered"), "expected NAME=LIST"),
         (("--predictions", "p.csv", "--label-rule", "distribution"), "'majority', 'probability'"),
         (("--predictions", "p.csv", "--subset-labels", "mine"), "mine"),
-        (("--predictions", "p.csv", "--occlude-kinds", "fringe"), "--occlude-kinds belongs to --occlude"),
+        (("--predictions", "p.csv", "--occlude-kinds", "fringe"), "--occlude-kinds belong to --occlude"),
+        (("--predictions", "p.csv", "--occlude-faces", "9"), "--occlude-kinds belong to --occlude"),
         (("--predictions", "p.csv", "--nonsense"), "nonsense"),
     ],
 )
@@ -262,3 +263,13 @@ def test_bars_tell_on_a_terminal_how_much_is_done_and_nothing_elsewhere():
             faces(3, 12)
         shown = console.file.getvalue()
         assert ("reading faces" in shown, "3/12" in shown, shown != "") == (terminal, terminal, terminal)
+
+
+def test_a_stop_before_a_command_has_begun_is_one_line(monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ranfer.cli.app", stop)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert (stopped.value.code, capsys.readouterr().err) == (130, "stopped\n")

@@ -240,7 +240,11 @@ def test_tables_are_written_beside_the_lines(recognizer, photos, tmp_path, form)
     if form == "parquet":
         pytest.importorskip("pyarrow")
     predict(recognizer, photos[1:3], tmp_path / "out", form=form)
-    assert (tmp_path / "out" / f"predictions.{form}").stat().st_size > 500
+    table = tmp_path / "out" / f"predictions.{form}"
+    size = table.stat().st_size
+    assert size > 500
+    predict(recognizer, photos[1:5], tmp_path / "out")  # without the option; what is there is brought up to date
+    assert table.stat().st_size > size
 
 
 def test_the_summary_counts_by_hand(recognizer, photos, tmp_path):
@@ -460,6 +464,8 @@ def test_the_command_fails_with_a_line_for_each_bad_input(photos, command, tmp_p
     again = run("empty", "photos", "missing.jpg", "--out", "out", *command)
     told[1] += f" (in an earlier run; to try again, remove its lines from {lines})"  # the last is tried in any case
     assert (again.exit_code, again.stderr.splitlines()) == (1, told)
+    other = run("photos/04.png", "--out", "out", *command)  # errors of other inputs are not this command's
+    assert (other.exit_code, other.stderr) == (0, "")
     nothing = run("empty", "--out", "other", *command)
     assert (nothing.exit_code, len(nothing.stderr.splitlines())) == (1, 1)
 
@@ -493,6 +499,6 @@ def test_predicting_needs_no_pytorch(photos, weights):
 
 def test_parquet_without_pyarrow_names_the_extra(recognizer, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match=r"^--format parquet: needs pyarrow, .* 'ranfer\[parquet\]' brings$"):
+    with pytest.raises(ConfigError, match=r"^predictions.parquet: needs pyarrow, .* 'ranfer\[parquet\]' brings$"):
         predict(recognizer, photos, tmp_path / "out", form="parquet")
     assert not (tmp_path / "out").exists()

@@ -105,7 +105,7 @@ def test_a_person_finds_the_headline_first_and_everything_else_below(made):
         "## Confusion",
         "## Calibration",
         "## Regions",
-        "## Left out",
+        "## Excluded faces",
         "## Provenance",
     ]
     assert "15 bins of equal width" in made.text

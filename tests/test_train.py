@@ -176,7 +176,7 @@ def test_both_splits_may_be_learnt_with_no_epoch_chosen(settings, tmp_path):
     console = quiet()
     config = settings("data.train=train+valid", "data.valid=null", "choose_by=log_loss")
     best = training.train(config, tmp_path / "run", console)
-    assert "136 faces to learn from, none to validate on" in console.file.getvalue()
+    assert "136 faces to learn from in 8 steps of 16 an epoch, none to validate on" in console.file.getvalue()
     assert same(best, training.train(config, tmp_path / "run", quiet(), resume=True))
     said = load(best).description
     assert (said["epoch"], said["figures"], said["data_hash"]["valid"]) == (3, {}, None)

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,11 +20,11 @@ from ranfer.errors import ImageError
 from ranfer.extras import need_extra
 from ranfer.files import atomic_path
 from ranfer.images import decode_image, processing
-from ranfer.outputs import ABOUT, DRAWN, SHEET, Results, Unfinished, claim_drawings
+from ranfer.outputs import ABOUT, DRAWN, LINES, SHEET, Results, Unfinished, claim_drawings
 from ranfer.prediction_lines import read_pictures, to_face
 from ranfer.recognize import Face, Found, Recognizer
 from ranfer.summary import Summary, summarise
-from ranfer.tables import Format, write_table
+from ranfer.tables import TABLES, Table, write_table
 from ranfer.video import ALL, FPS, Frame, announced, frames, is_video, write_video
 from ranfer.vocab import Progress, silent
 
@@ -63,7 +63,7 @@ def predict(
     folder: Path,
     *,
     fps: float = FPS,
-    form: Format = "jsonl",
+    form: Literal["jsonl"] | Table = "jsonl",
     draw: bool = False,
     progress: Progress = silent,
     complain: Callable[[str], None] = lambda line: None,
@@ -85,15 +85,18 @@ def predict(
             drew lie where drawings would.
         DataError: the folder's predictions are damaged otherwise than by a stop.
     """
-    if form == "parquet":
-        need_extra("--format parquet", "parquet")
+    # A table of an earlier run is brought up to date, too.
+    tables = [kind for kind in TABLES if kind == form or (folder / LINES).with_suffix(f".{kind}").exists()]
+    if "parquet" in tables:
+        need_extra("predictions.parquet", "parquet")
     if draw:
         claim_drawings(folder)
     again = set(map(str, inputs))
     settings = {**recognizer.settings(), "fps": fps}
     with Results(folder, settings, recognizer.description, again) as results:
-        for reason in filter(None, results.done.values()):
-            complain(f"{reason} (in an earlier run; to try again, remove its lines from {results.path})")
+        for source, reason in results.done.items():
+            if reason is not None and source in again:
+                complain(f"{reason} (in an earlier run; to try again, remove its lines from {results.path})")
         if draw:
             _draw_earlier(results.path, folder, fps, complain)
         waiting = [path for path in inputs if str(path) not in results.done]
@@ -122,8 +125,8 @@ def predict(
                         done += sizes[view.path]
                 begun = 0 if view.frame is None or view.video is None else min(view.video.frames, sizes[view.path])
                 progress(done + begun, total)
-    if form != "jsonl":
-        write_table(results.path, form, recognizer.classes, recognizer.regions)
+    for kind in tables:
+        write_table(results.path, kind, recognizer.classes, recognizer.regions)
     if draw:
         _write_sheet(results.path, folder / SHEET)
     return summarise(results.path)

@@ -196,9 +196,9 @@ def _excluded_section(evaluation: Evaluation) -> str:
     unreadable = list(evaluation.unreadable.values())
     rows = [(name, reason, f"{count:,}") for name, group in groups.items() for reason, count in group.excluded.items()]
     if not rows:
-        return "## Left out\n\nNo face was left out."
+        return "## Excluded faces\n\nNone."
     table = markdown_table(["", "why", "faces"], rows)
-    return "\n\n".join(["## Left out", table, *([_some(unreadable)] if unreadable else [])])
+    return "\n\n".join(["## Excluded faces", table, *([_some(unreadable)] if unreadable else [])])
 
 
 def _origin_section(evaluation: Evaluation, report: dict[str, Any]) -> str:

@@ -6,20 +6,21 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ranfer.files import atomic_path
 from ranfer.prediction_lines import read_predictions
 from ranfer.regions import LANDMARKS
 from ranfer.vocab import ESTIMATED, Expression
 
-Format = Literal["jsonl", "csv", "parquet"]
+Table = Literal["csv", "parquet"]
+TABLES: tuple[Table, ...] = get_args(Table)
 CHUNK = 1000  # lines of a table that are in memory at once
 # The order of py-feat's columns, with contempt at the end.
 EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
 
 
-def write_table(lines: Path, form: Format, classes: Iterable[Expression], regions: Sequence[str]) -> Path:
+def write_table(lines: Path, form: Table, classes: Iterable[Expression], regions: Sequence[str]) -> Path:
     """A CSV or Parquet file beside a ``predictions.jsonl``, a row a line; gives its path.
 
     Columns have the names that py-feat gives them where it has them: ``input``, ``frame``, ``FaceRectX`` to

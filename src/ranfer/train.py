@@ -190,7 +190,8 @@ def read_faces(
             learn = replace(learn, points=find_points(learn, bar("finding landmarks")))
     valid, valid_hash = (None, None) if to_choose is None else load_faces(config, dataset, to_choose, "majority")
     chosen_on = f"{len(valid.samples):,} to validate on" if valid else "none to validate on: the last epoch is taken"
-    console.print(f"{len(learn.samples):,} faces to learn from, {chosen_on}", highlight=False)
+    steps = f"{len(learn.samples) // config.batch:,} steps of {config.batch} an epoch"
+    console.print(f"{len(learn.samples):,} faces to learn from in {steps}, {chosen_on}", highlight=False)
     return learn.on(fabric.device), valid, {"train": learn_hash, "valid": valid_hash}
 
 

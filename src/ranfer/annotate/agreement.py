@@ -1,4 +1,4 @@
-"""How far annotators agree, and how often each is right on gold faces, with intervals.
+"""How far annotators agree, and how often each is correct on gold faces, with intervals.
 
 Coefficients are those of statsmodels (Cohen, Fleiss) and of krippendorff (Krippendorff's alpha); intervals are
 percentiles over faces drawn with replacement. All leave answers out that are unsure or skipped.

@@ -229,4 +229,8 @@ app.command()(evaluate)
 
 def main() -> None:
     """The command ``ranfer``."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command has begun
+        err.print("stopped")
+        sys.exit(130)

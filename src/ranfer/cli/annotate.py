@@ -73,9 +73,13 @@ def export(
     split: Annotated[str, typer.Option(help="Split whose faces are taken; a manifest or list names its own.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
     formats: Annotated[
-        str,
-        typer.Option("--format", help="Any of manifest, lists, csv, coco, labelstudio, attributes, joined by commas."),
-    ] = "manifest",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Any of manifest, lists, csv, coco, labelstudio, attributes, joined by commas, or repeated "
+            "(default: manifest).",
+        ),
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,7 +99,7 @@ def export(
     from ranfer.data import open_dataset
     from ranfer.data.exchange import check_formats, export_subsets, open_source
 
-    chosen = [name.strip() for name in formats.split(",") if name.strip()]
+    chosen = [name.strip() for words in formats or ["manifest"] for name in words.split(",") if name.strip()]
     check_formats(chosen)
     limits = _thresholds(threshold or [])
     dataset = open_dataset(data)
@@ -109,7 +113,7 @@ def export(
     for surprise in surprises:
         err.print(surprise, markup=False)
     table = Table("", box=None, pad_edge=False)
-    for heading in ("faces", "untold", "rule"):
+    for heading in ("faces", "unknown", "rule"):
         table.add_column(heading, justify="left" if heading == "rule" else "right")
     for subset in found.subsets:
         table.add_row(escape(subset.name), f"{len(subset.faces):,}", f"{subset.untold:,}", escape(subset.rule))
@@ -235,9 +239,14 @@ def agreement(
 
 
 def _print_agreement(found: Sequence[Coefficient], right: Sequence[Gold]) -> None:
-    table = Table("attribute", "value", box=None, pad_edge=False)
+    attributes = [row.attribute for row in found] + [gold.attribute for gold in right]
+    table = Table(box=None, pad_edge=False)
+    for heading, names in (("attribute", attributes), ("value", [row.value for row in found])):
+        table.add_column(
+            heading, no_wrap=True, min_width=max(map(len, names), default=0)
+        )  # people's names wrap instead
     table.add_column("coefficient", no_wrap=True)
-    table.add_column("annotators")
+    table.add_column("annotators", overflow="fold")
     for heading in ("faces", "figure", "95 % interval"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in found:
@@ -245,7 +254,7 @@ def _print_agreement(found: Sequence[Coefficient], right: Sequence[Gold]) -> Non
         table.add_row(row.attribute, row.value, row.coefficient, people, f"{row.faces:,}", *_figure(row.figure))
     for gold in right:
         people = escape(gold.annotator)
-        table.add_row(gold.attribute, "", "right on gold", people, f"{gold.faces:,}", *_figure(gold.figure))
+        table.add_row(gold.attribute, "", "correct on gold", people, f"{gold.faces:,}", *_figure(gold.figure))
     out.print(table)
 
 

@@ -34,8 +34,8 @@ def evaluate(
     preprocess: Annotated[
         str,
         typer.Option(
-            help="What the ONNX file takes and gives, joined by commas: size=48 channels=1 layout=nchw range=0..1 "
-            "mean=0.5 std=0.5 order=rgb output=logits (or nhwc, bgr, probabilities). Leave out what the file says."
+            help="What the ONNX file takes and gives, as in size=48,channels=1,layout=nchw,range=0..1,mean=0.5,std=0.5,"
+            "order=rgb,output=logits (or nhwc, bgr, probabilities). Leave out what the file says."
         ),
     ] = "",
     predictions: Annotated[
@@ -57,8 +57,8 @@ def evaluate(
     ] = True,
     occlude: Annotated[bool, typer.Option("--occlude", help="Also evaluate under synthetic occlusion.")] = False,
     occlude_faces: Annotated[
-        int, typer.Option(min=1, help="How many faces of the split get synthetic occlusion.")
-    ] = 400,
+        int | None, typer.Option(min=1, help="How many faces of the split get synthetic occlusion (default 400).")
+    ] = None,
     occlude_kinds: Annotated[
         str, typer.Option(metavar="KIND,...|all", help="Objects to draw over them (default: six kinds).")
     ] = "",
@@ -85,8 +85,8 @@ def evaluate(
         from ranfer.recognize import DEFAULT_WEIGHTS
 
         weights = DEFAULT_WEIGHTS
-    if occlude_kinds and not occlude:
-        raise ConfigError("--occlude-kinds belongs to --occlude")
+    if (occlude_kinds or occlude_faces) and not occlude:
+        raise ConfigError("--occlude-faces and --occlude-kinds belong to --occlude")
     kinds = synthetic_occlusion.parse_kinds(occlude_kinds)
     need_extra("reports", "evaluate")
     named = list(map(_named, subset or []))
@@ -110,11 +110,13 @@ def evaluate(
         )
     models = [source] if other is None else [source, other]
     if (labels or preprocess) and not any(isinstance(model, OnnxClassifier) for model in models):
-        raise ConfigError("--labels and --preprocess belong to an ONNX file that ranfer did not export; there is none")
+        raise ConfigError(
+            "--labels and --preprocess are for ONNX files of other programs: what ranfer wrote needs neither"
+        )
     subjects = covered = None
     if occlude:
         subjects = synthetic_occlusion.prepare_subjects(
-            dataset, split, label_rule, occlude_faces, kinds, models, only_shared
+            dataset, split, label_rule, occlude_faces or 400, kinds, models, only_shared
         )
     with showing(err) as bar:
         evaluation = evaluate(
