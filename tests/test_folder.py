@@ -16,7 +16,7 @@ from ranfer.data.labels import label
 from ranfer.data.manifest import prepare
 from ranfer.errors import ConfigError, DataError
 from ranfer.evaluate import evaluate, write_predictions
-from ranfer.vocab import Expression, Prediction
+from ranfer.vocab import Expression, Prediction, face_id
 
 
 @pytest.fixture
@@ -143,6 +143,12 @@ def test_files_of_one_name_get_ids_from_their_folders(put):
     assert [s.id for s in dataset.samples] == ["train__happy__1", "train__sad__1", "test__sad__1"]
 
 
+def test_files_that_differ_in_their_ending_alone_get_ids_with_it(put):
+    dataset = opened(put("a.png", "a.tif", "b.png"))
+    assert [sample.id for sample in dataset.samples] == ["a__png", "a__tif", "b"]
+    assert [face_id(sample.id) for sample in dataset.samples] == ["a__png", "a__tif", "b"]
+
+
 def test_a_name_that_is_no_text_gives_an_id_that_is(put, tmp_path):
     dataset = opened(put(os.fsdecode(b"happy/caf\xe9.png"), "happy/b.png"))
     assert [s.id for s in dataset.samples] == ["b", "caf&#56553;"]
@@ -223,8 +229,8 @@ def test_ids_that_a_table_gives_stay_and_are_found_in_our_own_predictions(put, t
 
 
 def test_two_pictures_with_one_id_are_refused(put):
-    with pytest.raises(DataError, match="another face has the id 'happy__a'"):
-        opened(put("happy/a.png", "happy/a.jpg"))
+    with pytest.raises(DataError, match="another face has the id 'happy__a__png'"):
+        opened(put("happy/a.png", "happy/a.jpg", "happy/a__png.jpg"))
     with pytest.raises(DataError, match="the same split: val, valid"):
         opened(put("val/sad/1.png", "valid/sad/2.png"))
 

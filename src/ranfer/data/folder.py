@@ -60,7 +60,8 @@ def open_folder(path: Path) -> Dataset:
     Class names are matched to expressions by ``vocab.SYNONYMS`` and by ``classes.yaml`` in the folder or beside the
     table, whose lines win; the class ``ignore`` leaves faces out. Without splits the one split is called ``all``. An
     id is what the table says, or else the path below the folder: the name in it without the suffix or, where two faces
-    share that, the whole of it, joined by ``__``. A face without a class has no votes.
+    share that, the whole of it, joined by ``__``, with the suffix (``a__png``) for those that differ in nothing else.
+    A face without a class has no votes.
 
     Raises:
         DataError: another layout, a class that stands for no expression (the message shows the table), missing
@@ -239,6 +240,10 @@ def _ids(pictures: list[_Picture]) -> list[str]:
     if len(set(ids)) < len(ids):
         paths = [picture.name.replace("\\", "/").strip("./").replace("/", "__") for picture in pictures]
         ids = [picture.id or face_id(path) for picture, path in zip(pictures, paths, strict=True)]
+        counts = Counter(ids)
+        for number, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
+            if picture.id is None and counts[ids[number]] > 1:  # a dot would be taken off again, see face_id
+                ids[number] += f"__{path.rpartition('.')[2]}"
     seen: dict[str, str] = {}
     for face, picture in zip(ids, pictures, strict=True):
         if face in seen:
