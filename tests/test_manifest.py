@@ -184,6 +184,11 @@ def test_an_unreadable_face_keeps_its_line_and_is_an_error_where_it_is_needed(op
         stack_faces(ready, ready.samples, 3, 24)
 
 
+def test_a_manifest_that_is_not_there_is_named_itself(tmp_path):
+    with pytest.raises(DataError, match=r"m\.jsonl: no such file; ranfer data prepare writes it"):
+        open_dataset(f"manifest:{tmp_path / 'm.jsonl'}")
+
+
 def test_a_damaged_cache_is_found(opened, tmp_path):
     manifest.prepare(opened, tmp_path / "m.jsonl", 24, 3)
     manifest.verify(tmp_path / "m.jsonl")

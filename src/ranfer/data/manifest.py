@@ -285,8 +285,10 @@ def _open_cache(path: Path) -> tuple[UInt8[np.ndarray, "n side side c"], _Notes]
     """The faces of a manifest, mapped from the disk, and the notes beside them.
 
     Raises:
-        DataError: one of them is missing, damaged, or not as the other.
+        DataError: one of them or the manifest is missing, or they are damaged or do not fit each other.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; ranfer data prepare writes it")
     file = _beside(path, ".npy")
     try:
         about = json.loads(_beside(path, ".json").read_text(encoding="utf-8"))
