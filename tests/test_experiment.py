@@ -235,7 +235,8 @@ def test_the_command_says_where_the_report_is_and_130_when_it_is_stopped(file, t
             {"rows": {"a": {"compute_of": "b"}, "b": {"compute_of": "a"}}, "references": ["a"]},
             "itself trained by compute",
         ),
-        ({"row": {}}, "row: Extra inputs"),
+        ({"row": {}}, "row: no such setting; there are base, .*rows"),
+        ({"rows": {"baseline": {"change": []}}}, r"rows.baseline.change: no such setting \(got \[\]\)"),
         (
             {"rows": {"a": {"starts_from": "b"}, "b": {}}, "references": ["b"]},
             "row a starts from 'b', which is no earlier row",

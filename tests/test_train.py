@@ -466,6 +466,10 @@ def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
         parse(TrainConfig, {"data": {"train": "valid", "valid": "valid"}}, "x")
     with pytest.raises(ConfigError, match=r"x: 2 wrong setting\(s\)\n  loss.margin: .*\n  optimiser: "):
         parse(TrainConfig, {"loss": {"margin": -1}, "optimiser": {}}, "x")
+    with pytest.raises(ConfigError, match=r"\n  optimizer.rate: no such setting; there are .*\blr\b.* \(got 0.1\)$"):
+        parse(TrainConfig, {"optimizer": {"rate": 0.1}}, "x")
+    with pytest.raises(ConfigError, match=r"\n  data: data.train must not include the test split$"):
+        parse(TrainConfig, {"data": {"train": "test"}}, "x")
     with pytest.raises(ConfigError, match=r"needs self- or relation-attention"):
         baseline = {"model": {"attention": "average"}, "loss": LossConfig(margin=0.1).model_dump()}
         parse(TrainConfig, baseline, "x")
@@ -492,6 +496,11 @@ def test_balanced_sampling_is_for_training_and_the_best_epoch_for_other_faces():
 def test_values_that_no_run_could_use_are_refused_at_once(change, message):
     with pytest.raises(ConfigError, match=message):
         parse(TrainConfig, override({}, [change]), "x")
+
+
+def test_a_run_without_data_is_told_which_setting_names_them(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.source is not set: --set data.source=FORMAT:PATH"):
+        training.train(parse(TrainConfig, TINY, "x"), tmp_path, Console(quiet=True))
 
 
 def test_a_setting_inside_a_plain_value_is_refused():

@@ -134,6 +134,13 @@ class DataConfig(Settings):
         return value
 
     @property
+    def dataset(self) -> str:
+        """``source``, or a ConfigError where it is not set."""
+        if not self.source:
+            raise ConfigError("data.source is not set: --set data.source=FORMAT:PATH")
+        return self.source
+
+    @property
     def learnt(self) -> tuple[str, ...]:
         """The splits that are learnt."""
         return tuple(self.train.split("+"))
@@ -344,5 +351,18 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
         for e in error.errors():
             # The values of a whole group would not help.
             got = "" if isinstance(e["input"], dict) else f" (got {e['input']!r})"
-            lines.append(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}{got}")
+            told = e["msg"].removeprefix("Value error, ")  # which pydantic puts before our own
+            if e["type"] == "extra_forbidden":
+                told = f"no such setting{_there_are(kind, e['loc'][:-1])}"
+            lines.append(f"  {'.'.join(map(str, e['loc'])) or 'settings'}: {told}{got}")
         raise ConfigError("\n".join([f"{where}: {len(lines)} wrong setting(s)", *lines])) from None
+
+
+def _there_are(kind: type[Settings], outer: Sequence[int | str]) -> str:
+    """The settings of a group, for a message; nothing for one that is in a list or in a table's rows."""
+    for name in outer:
+        inner = kind.model_fields[str(name)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, Settings)):
+            return ""
+        kind = inner
+    return f"; there are {', '.join(kind.model_fields)}"

@@ -264,7 +264,7 @@ def _benchmark(table: ExperimentConfig, config: TrainConfig) -> Benchmark:
     split = table.split or config.data.valid
     if split is None:
         raise ConfigError("split: say what to evaluate on, because no split chooses the epoch")
-    dataset = open_dataset(config.data.source)
+    dataset = open_dataset(config.data.dataset)
     if taken := {split, DRAWN} & table.subsets.keys():
         raise ConfigError(f"subsets: {min(taken)!r} is the name of all faces; choose another")
     lists = {name: read_subset(path) for name, path in table.subsets.items()}

@@ -82,7 +82,7 @@ def _train(config: TrainConfig, out: Path, console: Console, resume: bool) -> Pa
     console = console if lead else Console(quiet=True)
 
     multiply_adds(config.model)  # or raise, before all faces are read
-    dataset = open_dataset(config.data.source)
+    dataset = open_dataset(config.data.dataset)
     known = _require_unknown(config, dataset)
     learn, valid, hashes = read_faces(config, dataset, fabric, console)
     # The record comes before teachers, which would give every expression a share.
