@@ -121,6 +121,10 @@ def test_no_pickle_is_executed(tmp_path, monkeypatch):
     torch.save({"state_dict": Trap()}, "trap.pth")
     with pytest.raises(CheckpointError, match=r"trap.pth: .*nothing is executed"):
         load(tmp_path / "trap.pth")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF")
+    with pytest.raises(CheckpointError, match=r"photo.jpg: not a PyTorch file") as refused:
+        load(tmp_path / "photo.jpg")
+    assert "weights_only" not in str(refused.value)  # PyTorch's advice would execute it
     assert not (tmp_path / "executed").exists()
 
 

@@ -237,10 +237,10 @@ def read_named(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no such file") from None
-        except UnpicklingError as error:
-            reason = str(error).split("\n")[0]
+        except UnpicklingError as error:  # whose text advises to execute what the file says
             raise CheckpointError(
-                f"{path}: holds more than tensors, and nothing is executed here ({reason})"
+                f"{path}: not a PyTorch file, or holds more than tensors, and nothing is executed here; "
+                "torch.save(model.state_dict(), FILE) writes tensors alone"
             ) from error
         except Exception as error:  # bytes of any other kind can make the reader fail in any way
             reason = str(error).split("\n")[0]
