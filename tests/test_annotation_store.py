@@ -167,7 +167,9 @@ def test_questions_in_another_order_are_the_same_study(store):
 def test_what_is_no_annotation_database_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"id": "a"}\n')
     assert not is_database(str(tmp_path / "a.jsonl")) and is_database("postgresql://lab@host/name")
-    with pytest.raises(DataError, match="not an annotation database"):
+    with pytest.raises(DataError, match=r"a\.jsonl: not an annotation database"):
+        Store(str(tmp_path / "a.jsonl"), create=False)
+    with pytest.raises(DataError, match=r"none\.sqlite: no such file"):
         Store(str(tmp_path / "none.sqlite"), create=False)
     with closing(sqlite3.connect(tmp_path / "theirs.sqlite")) as theirs:
         theirs.execute("create table study (name text)")

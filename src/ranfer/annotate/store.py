@@ -91,7 +91,8 @@ class Store:
 
     def __init__(self, database: str, create: bool = True) -> None:
         if not create and not is_database(database):
-            raise DataError(f"{database}: not an annotation database")
+            told = "not an annotation database" if Path(database).exists() else "no such file"
+            raise DataError(f"{database}: {told}")
         scheme, is_url, _ = database.partition("://")
         shown = f"{scheme}://..." if is_url else database  # in what is malformed, the password may be anywhere
         try:
