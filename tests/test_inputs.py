@@ -41,6 +41,11 @@ def test_a_named_file_is_taken_whatever_its_name_and_whether_it_exists(tree):
     assert listed("odd.picture", "missing.jpg") == (["odd.picture", "missing.jpg"], [])
 
 
+def test_an_address_is_told_whole(tree):
+    for name in ("https://example.com/a.jpg", "https://example.com/a.jpg?size=2"):
+        assert listed(name, "single.jpg") == (["single.jpg"], [f"{name}: an address; download it first"])
+
+
 def test_patterns_are_expanded_where_the_shell_did_not(tree):
     inside = ["photos/a.PNG", "photos/b.jpg", "photos/trip/c.webp", "photos/trip/d.tiff"]
     assert listed("photos/*") == (inside, [])

@@ -75,6 +75,9 @@ def _expand(name: str, where: str, problems: list[str]) -> Iterable[Path]:
         if not found:
             problems.append(f"{where}: no pictures or videos in this folder (none of {', '.join(sorted(SUFFIXES))})")
         return found
+    if "://" in name and not _mode(path):  # Path would make one slash of the two
+        problems.append(f"{where}: an address; download it first")
+        return []
     if glob.has_magic(name) and not _mode(path):
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
         found = [path for match in matches for path in _matched(Path(match), problems)]
