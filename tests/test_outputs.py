@@ -55,7 +55,7 @@ def written(folder, settings=SETTINGS):
 
 
 def test_a_line_has_the_documented_fields_in_plain_json(tmp_path):
-    lines = list(read_predictions(written(tmp_path)))
+    lines = list(read_predictions(str(written(tmp_path))))
     assert list(lines[0]) == [
         *("source", "frame", "time", "track", "box", "score", "landmarks", "expression", "probability"),
         *("probabilities", "regions", "yaw", "pitch", "roll", "occlusion", "trusted", "reason"),

@@ -21,7 +21,7 @@ def clip(request, tmp_path):
 
 
 def test_all_frames_come_with_their_times_and_pixels(clip):
-    found = list(frames(clip, ALL))
+    found = list(frames(str(clip), ALL))
     assert [frame.number for frame in found] == list(range(20))
     np.testing.assert_allclose([frame.time for frame in found], np.arange(20) / 10, atol=1e-3)
     for frame in found:

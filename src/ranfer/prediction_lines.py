@@ -86,18 +86,18 @@ def to_face(line: Mapping[str, Any]) -> Face:
     )
 
 
-def read_predictions(path: Path) -> Iterator[dict[str, Any]]:
+def read_predictions(path: str | Path) -> Iterator[dict[str, Any]]:
     """The lines of a ``predictions.jsonl``.
 
     Raises:
         DataError: a line that is not of this form; the message names it.
     """
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         for number, text in enumerate(file, start=1):
             yield parse_line(text, f"{path}:{number}")
 
 
-def read_pictures(path: Path) -> Iterator[list[dict[str, Any]]]:
+def read_pictures(path: str | Path) -> Iterator[list[dict[str, Any]]]:
     """The lines of a ``predictions.jsonl``, those of a picture or of a frame of a video together."""
     for _, group in groupby(read_predictions(path), key=lambda line: (line["source"], line.get("frame"))):
         yield list(group)

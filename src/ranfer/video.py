@@ -61,7 +61,7 @@ def announced(path: Path, fps: float) -> Announced:
     return Announced(max(1, round(count * share)), share * rate if rate > 0 else fps)
 
 
-def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
+def frames(path: str | Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
     """The first frame of every ``1 / fps`` seconds; all of them where the video has no more than ``fps``.
 
     The others are decoded and passed over, as is what lies up to frame ``after``: which frames are given does not
@@ -72,12 +72,12 @@ def frames(path: Path, fps: float = FPS, after: int = -1) -> Iterator[Frame]:
         ImageError: missing, empty, of no known format, of too large frames, or without a frame; or, after the frames
             that could be read, an AVI that ends before the end: other formats only estimate how many there are.
 
-    >>> from pathlib import Path
-    >>> [(frame.number, frame.time) for frame in frames(Path("clip.mp4"), fps=5.0)]
+    >>> [(frame.number, frame.time) for frame in frames("clip.mp4", fps=5.0)]
     [(0, 0.0), (2, 0.2), (4, 0.4)]
     """
     if not 0 < fps <= ALL:
         raise ConfigError(f"fps must be a positive number of at most {ALL:g}, got {fps:g}")
+    path = Path(path)
     video = _open(path)
     try:
         count, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
