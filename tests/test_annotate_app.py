@@ -453,9 +453,12 @@ def test_agreement_is_a_table_a_plot_and_a_json(study, faces, tmp_path):
 
 
 def test_one_annotator_agrees_with_nobody_and_is_told_so(study, tmp_path):
-    Client(study(), "anna").say("face00", "upper")
-    found = run("annotate", "agreement", tmp_path / "a.sqlite", "--out", tmp_path / "out")
-    assert "needs answers of at least two annotators" in found.stdout
+    made = study()
+    for face in ("face00", "face01"):  # without any answer, and with one
+        found = run("annotate", "agreement", tmp_path / "a.sqlite", "--out", tmp_path / "out", status=1)
+        assert found.stderr == f"{tmp_path / 'a.sqlite'}: agreement needs answers of at least two annotators\n"
+        assert not (tmp_path / "out").exists()
+        Client(made, "anna").say(face, "upper")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")

@@ -396,6 +396,13 @@ def command(weights):
     return ["--weights", weights, "--detector", "none"]
 
 
+def test_an_empty_name_is_not_taken_for_the_current_folder(photos, command):
+    before = sorted(Path().iterdir())
+    result = run("photos", "--out", "", *command)
+    assert (result.exit_code, result.stderr) == (2, "--out: expected a folder\n")
+    assert sorted(Path().iterdir()) == before
+
+
 def test_the_command_recognises_files_folders_and_lists(photos, command):
     result = run("photos/03.png", "photos", "-", "--out", "out", *command, "--format", "csv", stdin="photos/04.png\n")
     assert result.exit_code == 0, result.output

@@ -12,7 +12,7 @@ import typer
 
 from ranfer.bars import showing
 from ranfer.cli.annotate import annotate
-from ranfer.cli.console import Backbone, Commands, File, err, out, stoppable
+from ranfer.cli.console import Backbone, Commands, File, err, folder_option, out, stoppable
 from ranfer.cli.data import data
 from ranfer.cli.evaluate import evaluate
 from ranfer.errors import ConfigError
@@ -41,7 +41,7 @@ def ranfer(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for pictures and predictions.")] = Path("results/demo"),
+    folder: Annotated[Path, folder_option(help="Folder for pictures and predictions.")] = Path("results/demo"),
 ) -> None:
     """Recognise sample pictures of one portrait: occluded, tilted, dark, blurred, small, and several at once."""
     from ranfer.demo import run
@@ -55,7 +55,7 @@ def predict(
         list[str],
         typer.Argument(metavar="INPUT...", help="Pictures, videos, folders, patterns, or '-': a list of them."),
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for predictions.jsonl; a stopped run continues there.")],
+    folder: Annotated[Path, folder_option(help="Folder for predictions.jsonl; a stopped run continues there.")],
     form: Annotated[
         Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="Also write the predictions as a table.")
     ] = "jsonl",
@@ -112,7 +112,7 @@ def predict(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings; configs/ holds some.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, metrics.jsonl and TensorBoard.")],
+    folder: Annotated[Path, folder_option(help="Folder for checkpoints, metrics.jsonl and TensorBoard.")],
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
     ] = None,
@@ -131,9 +131,7 @@ def train(
 @app.command()
 def experiment(
     file: Annotated[Path, typer.Argument(metavar="TABLE.yaml", help="Rows of settings; configs/ablation.yaml is one.")],
-    folder: Annotated[
-        Path, typer.Option("--out", help="Folder for the runs, ROW/seed-N; a stopped table continues there.")
-    ],
+    folder: Annotated[Path, folder_option(help="Folder for the runs, ROW/seed-N; a stopped table continues there.")],
     report: Annotated[
         Path | None, typer.Option(help="Folder for experiment.md, experiment.json and plots (default: --out).")
     ] = None,

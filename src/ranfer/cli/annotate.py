@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ranfer.bars import showing
-from ranfer.cli.console import Data, File, LabelRule, err, out, stoppable, tell_unreadable
-from ranfer.errors import ConfigError
+from ranfer.cli.console import Data, File, LabelRule, err, folder_option, out, stoppable, tell_unreadable
+from ranfer.errors import ConfigError, DataError
 from ranfer.extras import need_extra
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def serve(
 @annotate.command()
 def agreement(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="What annotate serve wrote, or its URL.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for agreement.json and agreement.png.")],
+    folder: Annotated[Path, folder_option(help="Folder for agreement.json and agreement.png.")],
     gold: Annotated[
         File, typer.Option(metavar="FILE", help="Known answers, as for annotate serve; needs --data.")
     ] = None,
@@ -229,6 +229,8 @@ def agreement(
     with showing(err) as bar:
         found = measure(answers, questions, replicates, bar("coefficients"))
     right = measure_gold(answers, questions, known)
+    if not found and not right:
+        raise DataError(f"{store.name}: agreement needs answers of at least two annotators")
     write_agreement(folder / "agreement.json", about, found, right)
     plot_agreement([(f"{row.attribute} {row.value}".strip(), row.coefficient, " ".join(row.annotators), row.figure)
                     for row in found], folder / "agreement.png")  # fmt: skip

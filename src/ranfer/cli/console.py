@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,6 +57,15 @@ Backbone = Annotated[
     str | None,
     typer.Option(metavar="IMPORT.PATH", help="A backbone from outside of ranfer that the checkpoint may call."),
 ]
+
+
+def _folder(text: str) -> Path:
+    if not text:  # as of a variable of the shell that is not set; Path would take it for the current folder
+        raise ConfigError("--out: expected a folder")
+    return Path(text)
+
+
+folder_option = partial(typer.Option, "--out", parser=_folder, metavar="<path>")  # still to be given: its help
 
 
 def tell_unreadable(lines: Collection[str]) -> None:
