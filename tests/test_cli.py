@@ -91,6 +91,7 @@ def test_without_a_model_that_of_the_package_is_evaluated(drawn, tmp_path):
         (("--predictions", "p.csv", "--occlude-kinds", "fringe"), "--occlude-kinds belong to --occlude"),
         (("--predictions", "p.csv", "--occlude-faces", "9"), "--occlude-kinds belong to --occlude"),
         (("--predictions", "p.csv", "--nonsense"), "nonsense"),
+        (("--predictions", "p.csv", "--out", ""), "--out: expected a folder"),
     ],
 )
 def test_a_command_that_makes_no_sense_is_status_2(drawn, predictions, tmp_path, monkeypatch, words, message):

@@ -71,7 +71,7 @@ def export(
     ],
     data: Data,
     split: Annotated[str, typer.Option(help="Split whose faces are taken; a manifest or list names its own.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the files.")],
+    folder: Annotated[Path, folder_option(help="Folder for the files.")],
     formats: Annotated[
         list[str] | None,
         typer.Option(

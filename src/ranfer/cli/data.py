@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ranfer.bars import showing
-from ranfer.cli.console import File, LabelRule, err, out, stoppable, tell_unreadable
+from ranfer.cli.console import File, LabelRule, err, folder_option, out, stoppable, tell_unreadable
 
 data = typer.Typer(no_args_is_help=True, help="Check and prepare datasets, and write faces with synthetic occlusion.")
 
@@ -89,7 +89,7 @@ def data_prepare(
 def data_cover(
     dataset: Annotated[str, typer.Argument(metavar="DATA", help="FORMAT:PATH, for example ferplus:faces.zip.")],
     split: Annotated[str, typer.Option(help="Split whose faces are taken.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures and covered.jsonl.")],
+    folder: Annotated[Path, folder_option(help="Folder for the pictures and covered.jsonl.")],
     label_rule: LabelRule = "majority",
     faces: Annotated[int, typer.Option(min=1, help="How many faces of the split get synthetic occlusion.")] = 400,
     kinds: Annotated[

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ranfer.bars import showing
-from ranfer.cli.console import Backbone, Data, File, LabelRule, err, out, tell_unreadable
+from ranfer.cli.console import Backbone, Data, File, LabelRule, err, folder_option, out, tell_unreadable
 from ranfer.errors import ConfigError
 from ranfer.extras import need_extra
 from ranfer.shared import Shared
@@ -25,7 +25,7 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="Split to evaluate on: train, valid, test, or all of a dataset without splits.")
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for report.json, report.md, plots, predictions.csv.")],
+    folder: Annotated[Path, folder_option(help="Folder for report.json, report.md, plots, predictions.csv.")],
     weights: Annotated[
         File, typer.Option(help="A checkpoint, or an ONNX file that ranfer exported. Default: the included model.")
     ] = None,
