@@ -75,17 +75,16 @@ def predict(
 
     Args:
         fps: how many frames of a video are looked at in a second.
-        form: csv and parquet make a table of all lines in the end, too.
+        form: csv and parquet make a table of all lines in the end, too; those of earlier runs are brought up to date.
         draw: annotated copies in ``drawn/``, under the number of the input, and a contact sheet.
         progress: called with the pictures and frames done, and about how many there are in all.
-        complain: called with a line for each input that cannot be read, or could not be in an earlier run.
+        complain: called with a line for each of the inputs that cannot be read, or could not be in an earlier run.
 
     Raises:
         ConfigError: the folder holds predictions with other settings, Parquet cannot be written, or files that no run
             drew lie where drawings would.
         DataError: the folder's predictions are damaged otherwise than by a stop.
     """
-    # A table of an earlier run is brought up to date, too.
     tables = [kind for kind in TABLES if kind == form or (folder / LINES).with_suffix(f".{kind}").exists()]
     if "parquet" in tables:
         need_extra("predictions.parquet", "parquet")

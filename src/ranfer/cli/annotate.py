@@ -243,10 +243,9 @@ def agreement(
 def _print_agreement(found: Sequence[Coefficient], right: Sequence[Gold]) -> None:
     attributes = [row.attribute for row in found] + [gold.attribute for gold in right]
     table = Table(box=None, pad_edge=False)
+    # Where the table is too wide, it is the names of people that wrap.
     for heading, names in (("attribute", attributes), ("value", [row.value for row in found])):
-        table.add_column(
-            heading, no_wrap=True, min_width=max(map(len, names), default=0)
-        )  # people's names wrap instead
+        table.add_column(heading, no_wrap=True, min_width=max(map(len, names), default=0))
     table.add_column("coefficient", no_wrap=True)
     table.add_column("annotators", overflow="fold")
     for heading in ("faces", "figure", "95 % interval"):

@@ -56,9 +56,8 @@ def open_source(
         attributes = read_attributes(path)
     labelled = label_faces(dataset, split, attributes, label_rule)
     subsets = make_subsets(dataset, split, attributes, labelled, thresholds, label_rule)
-    return SubsetSource(
-        path, dataset, labelled, subsets, attributes.about, [*attributes.surprises, *_unread(attributes)]
-    )
+    surprises = [*attributes.surprises, *_unread(attributes)]
+    return SubsetSource(path, dataset, labelled, subsets, attributes.about, surprises)
 
 
 def _unread(attributes: AttributesFile) -> list[str]:
